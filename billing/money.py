@@ -1,0 +1,39 @@
+"""Money: integers of nano-dollars (1 USD = 1,000,000,000), and the one rounding rule: charges round up. Pure."""
+
+import re
+from decimal import ROUND_CEILING, Decimal
+
+NANO = 1_000_000_000
+MAX_NANO = 2**62
+_USD = re.compile(r"(-?)(\d{1,9})(?:\.(\d{1,9}))?")
+
+
+class NotMoney(ValueError):
+    """The text is no decimal number of US dollars with at most nine places."""
+
+
+def usd(nano: int) -> str:
+    """Nano-dollars as a decimal string of US dollars, without an exponent or trailing zeros: `9.998765432`."""
+    sign = "-" if nano < 0 else ""
+    whole, fraction = divmod(abs(nano), NANO)
+    return f"{sign}{whole}.{fraction:09d}".rstrip("0").rstrip(".") if fraction else f"{sign}{whole}"
+
+
+def parse_usd(text: str) -> int:
+    """US dollars as people write them, such as `5` or `-0.000123`, in nano-dollars. Raises NotMoney."""
+    match = _USD.fullmatch(text.strip())
+    if match is None:
+        raise NotMoney(f"{text!r} is not an amount in US dollars, such as 5 or 0.000123")
+    sign, whole, fraction = match.groups()
+    nano = int(whole) * NANO + int((fraction or "").ljust(9, "0"))
+    return -nano if sign else nano
+
+
+def round_up(amount: Decimal) -> int:
+    """A charge in nano-dollars, rounded up to a whole one: the only place where money is rounded."""
+    return int(amount.to_integral_value(rounding=ROUND_CEILING))
+
+
+def per_million(tokens: int, price_nano: int) -> Decimal:
+    """What `tokens` cost at `price_nano` per million of them, exactly."""
+    return Decimal(tokens) * price_nano / 1_000_000

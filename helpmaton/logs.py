@@ -1,0 +1,52 @@
+"""What the servers write: one JSON object a line, with request and workspace id, and no secret in it.
+
+Redaction works on the finished line of every handler, so that it holds for whatever a server or library logs: a
+secret of ours is recognised by its form (`agents.vault`) and cut after its public part.
+"""
+
+import re
+
+import structlog
+
+_SECRET = re.compile(r"(hm[sk](?:_|%5[Ff])[0-9A-Za-z]{0,12})[0-9A-Za-z%]*")
+_SERVERS = ("uvicorn", "uvicorn.access", "uvicorn.error", "uvicorn.asgi", "daphne", "daphne.access", "granian", "_granian")
+
+
+def redact(line: str) -> str:
+    """The line with every secret of ours cut down to its public part."""
+    return _SECRET.sub(r"\1…", line)
+
+
+def _render(logger: object, name: str, event: structlog.typing.EventDict) -> str:
+    return redact(str(structlog.processors.JSONRenderer(ensure_ascii=False)(logger, name, event)))
+
+
+def configuration(level: str) -> dict[str, object]:
+    """Settings for `logging.config.dictConfig`; also makes `structlog` loggers end in the same handler."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {
+            "json": {
+                "()": structlog.stdlib.ProcessorFormatter,
+                "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, _render],
+                "foreign_pre_chain": shared,
+            }
+        },
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "json"}},
+        "root": {"handlers": ["stderr"], "level": level},
+        # The servers bring handlers of their own; ours take their place, whatever level the server was told.
+        "loggers": {name: {"handlers": [], "propagate": True} for name in _SERVERS},
+    }

