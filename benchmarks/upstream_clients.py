@@ -119,12 +119,12 @@ async def measure(base_url: str, rounds: int, seconds: int) -> None:
                 paced = await cpu_per_token(client, 50, f"scripted/slow?n={20 * seconds}&rate=20")
                 flood = await cpu_per_token(client, 4, "scripted/flood?n=50000")
                 figures[name].append((paced, flood, await cpu_per_open(client, 100)))
-    medians = {name: [statistics.median(column) for column in zip(*figures[name])] for name in figures}
+    medians = {name: [statistics.median(column) for column in zip(*figures[name], strict=True)] for name in figures}
     floor = medians["plain aiohttp"]
     print(f"{rounds} alternated rounds, medians (x plain aiohttp)")
     print(f"{'client':36} {'us/token, paced':>18} {'us/token, flood':>18} {'ms/open':>14}")
     for name, row in medians.items():
-        cells = [f"{value:8.2f} ({value / least:4.2f} x)" for value, least in zip(row, floor)]
+        cells = [f"{value:8.2f} ({value / least:4.2f} x)" for value, least in zip(row, floor, strict=True)]
         print(f"{name:36} {cells[0]:>18} {cells[1]:>18} {cells[2]:>14}")
 
 

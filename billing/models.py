@@ -116,7 +116,7 @@ class Reservation(models.Model):
 
     id = PrefixedIdField("res")
     turn_id = models.CharField(max_length=31, db_collation="C", editable=False)
-    account = models.ForeignKey(CreditAccount, on_delete=models.PROTECT, related_name="reservations")
+    account = models.ForeignKey(CreditAccount, on_delete=models.PROTECT, related_name="reservations", db_index=False)
     state = models.CharField(max_length=8, choices=State.choices, default=State.PENDING)
     amount_nano = models.BigIntegerField()
     reading_nano = models.BigIntegerField(default=0)
@@ -164,6 +164,7 @@ class Reservation(models.Model):
             ),
         ]
         indexes = [
+            models.Index(fields=["account", "id"], name="reservations_of_an_account"),
             # Without expires_at, so that renewing a hold stays a heap-only update.
             models.Index(fields=["account"], name="pending_reservations", condition=Q(state="pending")),
         ]
@@ -181,12 +182,14 @@ class LedgerEntry(models.Model):
         ADJUSTMENT = "adjustment"
 
     id = PrefixedIdField("led")
-    account = models.ForeignKey(CreditAccount, on_delete=models.PROTECT, related_name="entries")
+    account = models.ForeignKey(CreditAccount, on_delete=models.PROTECT, related_name="entries", db_index=False)
     number = models.BigIntegerField()
     kind = models.CharField(max_length=10, choices=Kind.choices)
     amount_nano = models.BigIntegerField()
     balance_after_nano = models.BigIntegerField()
-    reservation = models.ForeignKey(Reservation, on_delete=models.PROTECT, null=True, related_name="entries")
+    reservation = models.ForeignKey(
+        Reservation, on_delete=models.PROTECT, null=True, related_name="entries", db_index=False
+    )
     reason = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField()
 

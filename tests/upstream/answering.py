@@ -141,10 +141,13 @@ class _Stream:
         self.answer = answer
         options = exchange.body.get("stream_options")
         self.usage_wanted = isinstance(options, dict) and bool(options.get("include_usage"))
-        self.head = b'data: {"id":"chatcmpl-%d","object":"chat.completion.chunk","created":%d,"model":%b,"choices":[' % (
-            exchange.number,
-            int(time.time()),
-            _encode(exchange.body.get("model")),
+        self.head = (
+            b'data: {"id":"chatcmpl-%d","object":"chat.completion.chunk","created":%d,"model":%b,"choices":['
+            % (
+                exchange.number,
+                int(time.time()),
+                _encode(exchange.body.get("model")),
+            )
         )
         self.tail = b'],"usage":null}\n\n' if self.usage_wanted else b"]}\n\n"
 

@@ -36,8 +36,23 @@ DIRECTIVE = re.compile(r"scripted/([a-z][a-z-]*)(?:\?(\S*))?")
 WORD = re.compile(r"\s*\S+\s*")
 
 KNOWN = frozenset(
-    "echo slow flood error-before error-mid cut end silent silent-before no-usage wrong-usage reasoning"
-    " ignore-max-tokens max-tokens-renamed raw".split()
+    {
+        "echo",
+        "slow",
+        "flood",
+        "error-before",
+        "error-mid",
+        "cut",
+        "end",
+        "silent",
+        "silent-before",
+        "no-usage",
+        "wrong-usage",
+        "reasoning",
+        "ignore-max-tokens",
+        "max-tokens-renamed",
+        "raw",
+    }
 )
 
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import sys
 import time
 from collections.abc import AsyncIterator
 from typing import cast
@@ -180,7 +181,8 @@ async def scripted_upstream(host: str = "127.0.0.1", port: int = 0) -> AsyncIter
 
 async def _serve(host: str, port: int) -> None:
     async with scripted_upstream(host, port) as upstream:
-        print(upstream.base_url, flush=True)
+        sys.stdout.write(upstream.base_url + "\n")
+        sys.stdout.flush()
         await asyncio.Event().wait()
 
 

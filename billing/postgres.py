@@ -1,0 +1,77 @@
+"""PostgreSQL from the event loop: a small fixed pool for reads that belongs to the loop, outside Django's connections.
+
+Stream code may not touch the ORM: that would pin a thread and a connection for as long as the stream lives.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+
+from django.db import connections
+from psycopg import AsyncConnection
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool
+
+POOL_SIZE = 3
+WAIT_S = 5.0
+
+_pools: "WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConnectionPool[AsyncConnection[dict[str, object]]]]" = (
+    WeakKeyDictionary()
+)
+
+
+def conninfo() -> str:
+    """Where Django's default database is, for psycopg."""
+    settings = connections["default"].settings_dict
+    fields = {
+        "dbname": settings["NAME"],
+        "user": settings["USER"] or None,
+        "password": settings["PASSWORD"] or None,
+        "host": settings["HOST"] or None,
+        "port": settings["PORT"] or None,
+        **{key: value for key, value in settings["OPTIONS"].items() if isinstance(value, str | int)},
+    }
+    return make_conninfo(**{key: value for key, value in fields.items() if value is not None})
+
+
+async def _pool() -> AsyncConnectionPool[AsyncConnection[dict[str, object]]]:
+    loop = asyncio.get_running_loop()
+    pool = _pools.get(loop)
+    if pool is None:
+        pool = AsyncConnectionPool(
+            conninfo(),
+            min_size=POOL_SIZE,
+            max_size=POOL_SIZE,
+            timeout=WAIT_S,
+            kwargs={"autocommit": True, "row_factory": dict_row, "prepare_threshold": 1},
+            check=AsyncConnectionPool.check_connection,
+            open=False,
+            name="reads",
+        )
+        _pools[loop] = pool
+        await pool.open()
+    return pool
+
+
+async def fetch_one(statement: str, parameters: Sequence[object] | dict[str, object]) -> dict[str, object] | None:
+    """The first row as a dict, or None. Raises psycopg.OperationalError or PoolTimeout where the database is away."""
+    pool = await _pool()
+    async with pool.connection() as connection:
+        cursor = await connection.execute(statement, parameters)
+        return await cursor.fetchone()
+
+
+async def fetch_all(statement: str, parameters: Sequence[object] | dict[str, object]) -> list[dict[str, object]]:
+    """All rows as dicts. Raises as `fetch_one`."""
+    pool = await _pool()
+    async with pool.connection() as connection:
+        cursor = await connection.execute(statement, parameters)
+        return await cursor.fetchall()
+
+
+async def close() -> None:
+    """Close this loop's pool."""
+    pool = _pools.pop(asyncio.get_running_loop(), None)
+    if pool is not None:
+        await pool.close()

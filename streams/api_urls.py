@@ -1,0 +1,3 @@
+"""The routes of what REST tells about streams."""
+
+urlpatterns = []
