@@ -7,7 +7,7 @@ the first still runs finds its advisory lock taken. The body is sealed, since it
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -43,7 +43,7 @@ def once(*, caller: str, key: str, request_digest: bytes, work: Callable[[], Rep
         if kept is not None and kept.created_at > timezone.now() - KEPT_FOR:
             if bytes(kept.request_digest) != request_digest:
                 raise Problem("unprocessable", "This Idempotency-Key was used for another request.")
-            body, headers = Sealed(settings.FIELD_ENCRYPTION_KEYS).open(kept.sealed_body)
+            body, headers = cast("list[Any]", Sealed(settings.FIELD_ENCRYPTION_KEYS).open(kept.sealed_body))
             return Reply(kept.status, body, headers, replayed=True)
         if kept is not None:
             kept.delete()

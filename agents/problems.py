@@ -51,16 +51,23 @@ class FieldError(NamedTuple):
 
 
 class Problem(Exception):
-    """An anticipated refusal; `code` is one of CODES."""
+    """An anticipated refusal; `code` is one of CODES, `extra` are members of its own kind."""
 
     def __init__(
-        self, code: str, detail: str, *, errors: Sequence[FieldError] = (), headers: Mapping[str, str] | None = None
+        self,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+        extra: Mapping[str, object] | None = None,
     ) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
         self.errors = list(errors)
         self.headers = dict(headers or {})
+        self.extra = dict(extra or {})
 
     @property
     def status(self) -> int:
@@ -71,6 +78,7 @@ def body(problem: Problem, *, instance: str, request_id: str) -> dict[str, objec
     """The problem as RFC 9457 members and ours."""
     status, title = CODES[problem.code]
     members: dict[str, object] = {
+        **problem.extra,
         "type": f"urn:helpmaton:problem:{problem.code}",
         "title": title,
         "status": status,

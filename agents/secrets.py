@@ -43,7 +43,7 @@ def origin(text: str) -> str:
     if text == "*":
         return text
     match = _EXACT.fullmatch(text.lower()) or _WILDCARD.fullmatch(text.lower())
-    if match is None or match[3] and not 0 < int(match[3]) < 65_536:
+    if match is None or (match[3] and not 0 < int(match[3]) < 65_536):
         raise ValueError(
             "An origin reads https://host, http://host:port, https://*.example.com or *, without a path and in ASCII."
         )
@@ -114,7 +114,7 @@ def _end(old: StreamSecret | ApiKey, overlap_s: int) -> datetime | None:
     """Let `old` expire after the overlap, unless it does so earlier. Returns when it would have expired by itself."""
     now = timezone.now()
     planned = old.expires_at
-    if old.revoked_at is not None or planned is not None and planned <= now:
+    if old.revoked_at is not None or (planned is not None and planned <= now):
         raise Problem("conflict", "It is revoked or has expired; create a new one instead.")
     ends = now + timedelta(seconds=overlap_s)
     old.expires_at = ends if planned is None else min(planned, ends)

@@ -20,8 +20,8 @@ NEVER_ASKED_FOR = {
     "openrouter": {"cache_write_mtok"},  # a model there that is priced by search always searches
 }
 """The providers listed, and their charges for features that our requests never switch on."""
-CHARGED_OTHERWISE = re.compile("search|online|audio|realtime|batch")
-"""Names that share a listing with a plain model but are charged by the search, by the minute or at another rate."""
+CHARGED_OTHERWISE = re.compile("search|online|audio|realtime|batch|image|tts")
+"""Names that share a listing with a plain model but are charged by the search, by the picture or at another rate."""
 
 
 class Listed(NamedTuple):

@@ -5,6 +5,7 @@ secret of ours is recognised by its form (`agents.vault`) and cut after its publ
 """
 
 import re
+import sys
 
 import structlog
 
@@ -50,3 +51,16 @@ def configuration(level: str) -> dict[str, object]:
         # The servers bring handlers of their own; ours take their place, whatever level the server was told.
         "loggers": {name: {"handlers": [], "propagate": True} for name in _SERVERS},
     }
+
+
+def redact_daphne() -> None:
+    """daphne writes its access log to a stream of its own, from the request line as it came: redact that too."""
+    access = sys.modules.get("daphne.access")
+    if access is None:
+        return
+    write_entry = access.AccessLogGenerator.write_entry
+
+    def write_redacted(self: object, host: str, date: object, request: str, *args: object, **kwargs: object) -> None:
+        write_entry(self, host, date, redact(request), *args, **kwargs)
+
+    access.AccessLogGenerator.write_entry = write_redacted

@@ -104,7 +104,7 @@ def _one_message(item: Value, allow_system: bool) -> Incoming:
 
 
 def _incoming(items: list[Value], allow_system: bool, *, complete: bool) -> Incoming:
-    read = body_messages.read(items, allow_system=allow_system)
+    read = body_messages.read(items, allow_system=allow_system, complete=complete)
     return Incoming(
         messages=read.messages,
         complete=complete,

@@ -63,9 +63,14 @@ class _Draft:
         self.parts.append(ToolResultPart(call_id, self.tool_names.get(call_id, ""), result))
         self.results.append(ClientToolResult(call_id, result))
 
+    def has_tools(self) -> bool:
+        return any(isinstance(part, ToolCallPart | ToolResultPart) for part in self.parts)
 
-def read(items: list[Value], *, allow_system: bool) -> Conversation:
+
+def read(items: list[Value], *, allow_system: bool, complete: bool) -> Conversation:
     """The conversation in `items`, which is not empty. Raises InvalidBody with at most MAX_ERRORS errors.
+
+    `complete` says that nothing went before, so that an answer to an unknown tool call is an error.
 
     An assistant message that says nothing is dropped: a client keeps one after an answer that failed before its first
     word. The last message must be one that an agent can answer.
@@ -78,12 +83,16 @@ def read(items: list[Value], *, allow_system: bool) -> Conversation:
         try:
             draft = _Draft(tool_names)
             message = _message(item, draft, allow_system)
+            if message.role == "tool" and complete and not message.parts[0].tool_name:  # type: ignore[union-attr]
+                raise invalid(f"{item.pointer}/tool_call_id", "unknown", "This names no call of an earlier message.")
         except InvalidBody as reason:
             errors += reason.errors
             if len(errors) >= MAX_ERRORS:
                 break
             continue
         if message.parts:
+            if message.role == "tool" and messages and messages[-1].role == "tool":
+                draft.results[:0] = last.results  # each of several calls is answered by a message of its own
             messages.append(message)
             last = draft
     if errors:
@@ -104,14 +113,17 @@ def _message(item: Value, draft: _Draft, allow_system: bool) -> ChatMessage:
     else:
         _content(item, draft)
     if not draft.parts and role != "assistant":
-        raise invalid(item.pointer, "blank", "The message has nothing in it.")
+        spoken = next((f"/{key}" for key in ("parts", "content") if item.has(key)), "")
+        raise invalid(item.pointer + spoken, "blank", "The message has nothing in it.")
+    if role in ("user", "system") and draft.has_tools():
+        raise invalid(f"{item.pointer}/role", "not_allowed", "Only the assistant calls tools.")
     return ChatMessage(role, tuple(draft.parts), client_id and client_id.filled_text(MAX_ID_LENGTH))
 
 
 def _content(item: Value, draft: _Draft) -> None:
     """`parts` says more than `content` where a client sends both."""
     parts, content, calls = item.get("parts"), item.get("content"), item.get("tool_calls")
-    if parts is None and content is None and calls is None:
+    if not any(item.has(key) for key in ("parts", "content", "tool_calls")):
         raise invalid(item.pointer, "missing", "The message has neither content nor parts.")
     for part in parts.items() if parts else ():
         _ui_part(part, draft)
@@ -217,9 +229,7 @@ def _openai_call(call: Value, draft: _Draft) -> None:
     function = call.key("function")
     arguments = function.key("arguments")
     args = Value(decode_json(arguments.text(), arguments.pointer), arguments.pointer).json()
-    draft.called(
-        call.key("id").filled_text(MAX_ID_LENGTH), function.key("name").filled_text(MAX_ID_LENGTH), args
-    )
+    draft.called(call.key("id").filled_text(MAX_ID_LENGTH), function.key("name").filled_text(MAX_ID_LENGTH), args)
 
 
 def _tool_answer(item: Value, draft: _Draft) -> None:

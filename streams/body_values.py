@@ -46,7 +46,7 @@ def decode_json(source: str, pointer: str) -> object:
 class Value:
     """A decoded JSON value and the place it came from. Every method raises InvalidBody for a value of another kind."""
 
-    __slots__ = ("raw", "pointer")
+    __slots__ = ("pointer", "raw")
 
     def __init__(self, raw: object, pointer: str) -> None:
         self.raw = raw

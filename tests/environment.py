@@ -1,8 +1,8 @@
 """The environment of the tests, loaded by pytest before Django's settings (`-p tests.environment` in pyproject.toml).
 
 Each run has a stack name of its own and each worker of a run another one: database, Redis keys, queues and channels
-follow from it, so that runs may go on at the same time on the same servers. Unless DATABASE_URL and REDIS_URL name servers,
-both come from wheels, live under `.data/test` and forget everything when the last run that uses them is over.
+follow from it, so that runs may go on at the same time on the same servers. Unless DATABASE_URL and REDIS_URL name
+servers, both come from wheels, live under `.data/test` and forget everything when the last run that uses them is over.
 """
 
 import os

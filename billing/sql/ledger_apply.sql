@@ -111,8 +111,11 @@ BEGIN
                 RAISE EXCEPTION 'a hold is not extended by %', item.amount USING ERRCODE = 'check_violation';
             END IF;
             outcome := 'closed';
-            IF hold.state = 'pending' AND hold.extended_by = item.id THEN
-                outcome := CASE WHEN hold.extension_fitted THEN 'held' ELSE 'insufficient' END;
+            IF hold.state = 'pending' AND item.id COLLATE "C" <= hold.extended_by THEN
+                -- Asked before. A turn extends its hold one step after another with ever later ids, so an earlier
+                -- one was answered long ago and must not be added again.
+                outcome := CASE WHEN hold.extension_fitted OR item.id <> hold.extended_by THEN 'held'
+                                ELSE 'insufficient' END;
                 amount := hold.amount_nano;
             ELSIF hold.state = 'pending' THEN
                 outcome := CASE WHEN item.amount <= available THEN 'held' ELSE 'insufficient' END;

@@ -35,7 +35,7 @@ _FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "
 
 @dataclass(frozen=True)
 class Postgres:
-    """A running server: `url` names it without a database, `pid` is its first process, `found` says it was left running."""
+    """A running server: `url` names it without a database; `found` says it had been left running by an earlier start."""
 
     url: str
     pid: int
@@ -52,9 +52,10 @@ class Postgres:
 
 
 def run(folder: Path, *, durable: bool = True) -> Postgres:
-    """Starts a server on `folder`/data, making it first where it is missing, or takes over one that was left running there.
+    """Starts a server on `folder`/data, making it where it is missing, or takes over one that was left running there.
 
-    `durable=False` is for tests. Only one process may call this for a folder at a time. Raises Failure with the log's end.
+    `durable=False` is for tests. Only one process may call this for a folder at a time.
+    Raises Failure with the log's end.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "data").exists():
@@ -131,7 +132,7 @@ def _refuse_other_version(folder: Path) -> None:
     version = subprocess.run([str(_binaries() / "postgres"), "--version"], capture_output=True, text=True, check=True)
     ours = version.stdout.split()[-1].split(".")[0]
     if made_by != ours:
-        raise Failure(f"{folder} was made by PostgreSQL {made_by}, this is {ours}: move the folder away and start again.")
+        raise Failure(f"{folder} was made by PostgreSQL {made_by}, this is {ours}: move it away and start again.")
 
 
 def _start(folder: Path, settings: dict[str, str]) -> Postgres:

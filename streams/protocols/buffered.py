@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from billing.money import usd
 from streams.events import Entry, Failed, Finished, Notice, ReasoningDelta, Started, TextDelta
+from streams.protocols import sse
 
 _CAPITAL = re.compile(r"(?<=[a-z0-9])[A-Z]")
 
@@ -53,15 +54,16 @@ def reply(entries: Iterable[Entry]) -> Reply:
         in_block = False
     if finished is None:
         raise Incomplete("the log has no end yet")
-    text = "".join(piece for kind, pieces in parts if kind == "text" for piece in pieces)
-    body = {
+    blocks = [(kind, sse.printable("".join(pieces))) for kind, pieces in parts]
+    text = "".join(block for kind, block in blocks if kind == "text")
+    body: dict[str, object] = {
         "conversation_id": started and started.conversation_id,
         "turn_id": started and started.turn_id,
         "message": started
         and {
             "id": started.message_id,
             "role": "assistant",
-            "parts": [{"type": kind, "text": "".join(pieces)} for kind, pieces in parts],
+            "parts": [{"type": kind, "text": block} for kind, block in blocks],
         },
         "text": text,
         "tool_calls": [],

@@ -15,7 +15,7 @@ def to_json(value: object) -> bytes:
     try:
         return _encode(value)
     except UnicodeEncodeError:
-        return _encode(_without_lone_surrogates(value))
+        return _encode(_all_printable(value))
 
 
 def frame(data: object) -> bytes:
@@ -28,12 +28,17 @@ def frame_with_id(seq: int, data: object) -> bytes:
     return b"id: %d\ndata: %b\n\n" % (seq, to_json(data))
 
 
-def _without_lone_surrogates(value: object) -> object:
+def printable(text: str) -> str:
+    """The text as UTF-8 can carry it: halves of a surrogate pair that meet are one character, others are U+FFFD."""
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _all_printable(value: object) -> object:
     match value:
         case str():
-            return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+            return printable(value)
         case dict():
-            return {_without_lone_surrogates(key): _without_lone_surrogates(item) for key, item in value.items()}
+            return {_all_printable(key): _all_printable(item) for key, item in value.items()}
         case list() | tuple():
-            return [_without_lone_surrogates(item) for item in value]
+            return [_all_printable(item) for item in value]
     return value

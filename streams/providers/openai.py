@@ -5,6 +5,7 @@ The key never leaves the session's headers: what a provider says is scrubbed of 
 """
 
 import asyncio
+import io
 import random
 import time
 from collections.abc import AsyncGenerator
@@ -32,6 +33,9 @@ RETRYABLE_STATUSES = frozenset({408, 409, 429})
 
 MAX_ERROR_BYTES = 64 * 1024
 MAX_INTERNAL_LENGTH = 500
+ONE_WRITE_BYTES = 256 * 1024
+"""A longer request is sent in pieces, so that it does not hold up everybody else's streams."""
+
 SETTLING_TIME_S = 0.2
 """How long a connection gets to end its body after `[DONE]`, before it is closed instead of used again."""
 
@@ -132,6 +136,12 @@ class OpenAIProvider(Provider):
         if self._session is not None:
             await self._session.close()
 
+    def output_bound(self, model: str) -> str:
+        """The field that bounds a model's output here: OpenAI's own reasoning models refuse the old name, while many
+        other servers ignore the new one, and an ignored bound is money. Never both: some refuse that."""
+        new = self._speaks_new_name or model in self._renamed_models
+        return MAX_COMPLETION_TOKENS if new else MAX_TOKENS
+
     async def _attempt(self, request: ModelRequest, deadline: float) -> AsyncGenerator[list[Chunk], None]:
         """One request. Raises `_Failure` or `_Renamed`."""
         answer = AnswerReader()
@@ -141,8 +151,10 @@ class OpenAIProvider(Provider):
             async with aclosing(_read(response, answer)) as reads:
                 async for chunks in reads:
                     yield chunks
-        except (StreamFault, EventTooLarge) as fault:
+        except StreamFault as fault:
             raise _Failure("provider_error", str(fault), again=not answer.spoken) from None
+        except EventTooLarge as fault:
+            raise _Failure("provider_error", str(fault), again=False) from None
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             if not answer.whole:
                 raise _connection_failure(error, again=not answer.spoken) from None
@@ -154,15 +166,14 @@ class OpenAIProvider(Provider):
 
     async def _post(self, request: ModelRequest, deadline: float) -> aiohttp.ClientResponse:
         """Sends the request; the response once its headers are there, if it is a stream."""
-        bound = MAX_TOKENS
-        if self._speaks_new_name or request.model in self._renamed_models:
-            bound = MAX_COMPLETION_TOKENS
+        bound = self.output_bound(request.model)
         remaining_s = deadline - asyncio.get_running_loop().time()
         if remaining_s <= 0:
             raise TimeoutError("no time is left for another attempt")
+        body = request_body(request, bound)
         response = await self._open_session().post(
             self._url,
-            data=request_body(request, bound),
+            data=body if len(body) <= ONE_WRITE_BYTES else io.BytesIO(body),
             allow_redirects=False,  # a redirect would carry the prompt to a host nobody configured
             timeout=aiohttp.ClientTimeout(
                 total=remaining_s, connect=self._timeouts.connect_s, sock_read=self._timeouts.idle_s

