@@ -11,6 +11,7 @@ them on their own.
 """
 
 import asyncio
+import contextvars
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -82,7 +83,8 @@ class Door:
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(item, rider, future, deadline))
         if self._writer is None or self._writer.done():
-            self._writer = asyncio.create_task(self._write(), name="ledger-writer")
+            loop = asyncio.get_running_loop()
+            self._writer = loop.create_task(self._write(), name="ledger-writer", context=contextvars.Context())
         self._wake.set()
         return future
 

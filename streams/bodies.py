@@ -76,9 +76,9 @@ def _object(body: Value, allow_system: bool) -> Incoming:
         raise invalid("", "missing", "Send one of: messages, message, approvals, toolResults.")
     return msgspec.structs.replace(
         incoming,
-        chat_id=chat_id and _chat_id(chat_id),
-        trigger=trigger and trigger.one_of("submit-message", "regenerate-message"),
-        message_id=message_id and message_id.filled_text(body_messages.MAX_ID_LENGTH),
+        chat_id=_chat_id(chat_id) if chat_id else None,
+        trigger=trigger.one_of("submit-message", "regenerate-message") if trigger else None,
+        message_id=message_id.filled_text(body_messages.MAX_ID_LENGTH) if message_id else None,
         approvals=approvals + incoming.approvals,
         tool_results=results + incoming.tool_results,
         auto_dialect=_auto_dialect(body),
@@ -158,7 +158,7 @@ def _approval(item: Value) -> ApprovalAnswer:
     return ApprovalAnswer(
         approval_id=item.key("approvalId").filled_text(body_messages.MAX_ID_LENGTH),
         approved=item.key("approved").flag(),
-        reason=reason and reason.text(),
+        reason=reason.text() if reason else None,
     )
 
 

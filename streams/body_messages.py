@@ -15,6 +15,7 @@ from streams.messages import (
     ClientToolResult,
     FilePart,
     Part,
+    Role,
     TextPart,
     ToolCallPart,
     ToolResultPart,
@@ -104,7 +105,7 @@ def read(items: list[Value], *, allow_system: bool, complete: bool) -> Conversat
 
 
 def _message(item: Value, draft: _Draft, allow_system: bool) -> ChatMessage:
-    role = item.key("role").one_of("user", "assistant", "system", "tool")
+    role: Role = item.key("role").one_of("user", "assistant", "system", "tool")
     if role == "system" and not allow_system:
         raise invalid(f"{item.pointer}/role", "not_allowed", "System messages are not accepted here.")
     client_id = item.get("id")
@@ -117,7 +118,7 @@ def _message(item: Value, draft: _Draft, allow_system: bool) -> ChatMessage:
         raise invalid(item.pointer + spoken, "blank", "The message has nothing in it.")
     if role in ("user", "system") and draft.has_tools():
         raise invalid(f"{item.pointer}/role", "not_allowed", "Only the assistant calls tools.")
-    return ChatMessage(role, tuple(draft.parts), client_id and client_id.filled_text(MAX_ID_LENGTH))
+    return ChatMessage(role, tuple(draft.parts), client_id.filled_text(MAX_ID_LENGTH) if client_id else None)
 
 
 def _content(item: Value, draft: _Draft) -> None:
@@ -162,12 +163,12 @@ def _say(text: Value, draft: _Draft) -> None:
 def _file(part: Value, media_type_key: str, name_key: str) -> FilePart:
     """AI SDK 4 sends base64 `data` and `mimeType` instead of a URL."""
     media_type, name = part.get(media_type_key) or part.get("mimeType"), part.get(name_key)
-    kind = media_type and media_type.filled_text(MAX_ID_LENGTH)
+    kind = media_type.filled_text(MAX_ID_LENGTH) if media_type else None
     if part.has("data") and not part.has("url"):
         url = f"data:{kind or 'application/octet-stream'};base64,{part.key('data').filled_text()}"
     else:
         url = _file_url(part.key("url"))
-    return FilePart(url, kind, name and name.text())
+    return FilePart(url, kind, name.text() if name else None)
 
 
 def _file_url(value: Value) -> str:
@@ -198,7 +199,9 @@ def _tool(part: Value, name: str, draft: _Draft) -> None:
 def _approval(approval: Value) -> ApprovalAnswer:
     reason = approval.get("reason")
     return ApprovalAnswer(
-        approval.key("id").filled_text(MAX_ID_LENGTH), approval.key("approved").flag(), reason and reason.text()
+        approval.key("id").filled_text(MAX_ID_LENGTH),
+        approval.key("approved").flag(),
+        reason.text() if reason else None,
     )
 
 

@@ -32,8 +32,6 @@ WITH made AS (
       FROM conversation
     ON CONFLICT (id) DO NOTHING
     RETURNING id, conversation_id
-), conversation AS (
-    UPDATE streams_conversation SET updated_at = now() WHERE id IN (SELECT conversation_id FROM turn)
 )
 INSERT INTO streams_message (id, conversation_id, turn_id, role, parts, client_id, created_at)
 SELECT asked.id, turn.conversation_id, turn.id, asked.role, asked.parts, asked.client_id, now()

@@ -4,7 +4,7 @@ An id promises that everything up to it has been sent, so that a client may go o
 block is held back to be sent whole, a notice that comes meanwhile carries the id from before the block.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from billing.money import usd
 from streams.events import (
@@ -27,7 +27,7 @@ class PlainEncoder:
 
     name = "plain"
     content_type = sse.CONTENT_TYPE
-    headers = {"X-Stream-Dialect": "plain"}
+    headers: Mapping[str, str] = {"X-Stream-Dialect": "plain"}
     ping = sse.PING
 
     def __init__(self, *, deltas: bool = True, replay: bool = False) -> None:

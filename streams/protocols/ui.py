@@ -5,7 +5,7 @@ sent: optional means absent, and what is ours travels in transient `data-*` chun
 always replayed from its first event, hence block ids are the same for every reader.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from billing.money import usd
 from streams.events import (
@@ -48,7 +48,7 @@ class UiEncoder:
 
     name = "ui"
     content_type = sse.CONTENT_TYPE
-    headers = {"X-Stream-Dialect": "ui", "x-vercel-ai-ui-message-stream": "v1"}
+    headers: Mapping[str, str] = {"X-Stream-Dialect": "ui", "x-vercel-ai-ui-message-stream": "v1"}
     ping = sse.PING
 
     def __init__(self) -> None:

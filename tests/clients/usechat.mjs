@@ -29,15 +29,16 @@ setTimeout(() => {
 // Only what React needs: `fetch` stays Node's own, so the page has no origin and no CORS.
 const { window } = new JSDOM('<!doctype html><body></body>', { url: 'http://page.invalid/' });
 Object.assign(globalThis, { window, document: window.document });
+if (!globalThis.navigator) globalThis.navigator = window.navigator; // Node has its own from 21 on
 
-const { createElement } = await import('react');
+const { createElement, useEffect } = await import('react');
 const { createRoot } = await import('react-dom/client');
 const { useChat } = await import('@ai-sdk/react');
 const { DefaultChatTransport } = await import('ai');
 
 /** One browser tab: a mounted component that uses the chat. `page.chat` is what `useChat` returned last. */
 function openPage(tab, chatId) {
-  const page = { tab, statuses: [], finishes: 0, chat: null };
+  const page = { tab, mounted: false, statuses: [], finishes: 0, chat: null };
   const transport = new DefaultChatTransport({
     api,
     headers: JSON.parse(values.headers),
@@ -66,6 +67,9 @@ function openPage(tab, chatId) {
       page.statuses.push(chat.status);
       print('status', { tab, status: chat.status });
     }
+    useEffect(() => {
+      page.mounted = true; // only now does the component hear of changes
+    }, []);
     return null;
   }
   page.root = createRoot(document.body.appendChild(document.createElement('div')));
@@ -120,7 +124,7 @@ const SCENARIOS = {
     void page.chat.sendMessage({ text: values.prompt });
     await firstWords(page);
     const second = openPage('second', chatId);
-    await until(() => second.chat);
+    await until(() => second.mounted);
     await second.chat.resumeStream();
     await until(() => page.finishes > finishes && settled(page) && settled(second));
     printMessages(page);
@@ -151,7 +155,7 @@ if (!api || !Object.hasOwn(SCENARIOS, scenario)) {
 try {
   const chatId = `chat-${crypto.randomUUID()}`;
   const page = openPage('first', chatId);
-  await until(() => page.chat);
+  await until(() => page.mounted);
   await SCENARIOS[scenario](page, chatId);
   print('result', { ok: true, chatId });
   process.exit(0);

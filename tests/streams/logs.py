@@ -1,5 +1,7 @@
 """Logs to encode: a table of named ones, and a Hypothesis strategy for every log that the grammar accepts."""
 
+from itertools import pairwise
+
 from hypothesis import strategies as st
 
 from streams.events import (
@@ -172,4 +174,4 @@ def batches(draw: st.DrawFn, entries: list[Entry]) -> list[list[Entry]]:
     """The entries cut into batches of any size, empty ones too."""
     cuts = sorted(draw(st.lists(st.integers(0, len(entries)), max_size=6)))
     bounds = [0, *cuts, len(entries)]
-    return [entries[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+    return [entries[start:end] for start, end in pairwise(bounds)]
