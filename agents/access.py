@@ -86,9 +86,7 @@ async def api_key(plain: str, *, workspace_id: str) -> tuple[Caller, frozenset[s
     if row is None or not vault.matches(plain, row["digest"]) or row["workspace_id"] != workspace_id:
         return None
     _mark_used("agents_apikey", row)
-    caller = Caller(
-        kind="key", scope=row["id"], shared=True, workspace_id=workspace_id, credential_id=row["id"]
-    )
+    caller = Caller(kind="key", scope=row["id"], shared=True, workspace_id=workspace_id, credential_id=row["id"])
     return caller, frozenset(row["scopes"])
 
 

@@ -36,7 +36,7 @@ class Listed(NamedTuple):
 
 def listed() -> list[Listed]:
     """Every model with one certain price: OpenAI's by bare name, OpenRouter's by `maker/name`, and the simulated one."""
-    from genai_prices import data_snapshot  # noqa: PLC0415  its data takes most of a second to load
+    from genai_prices import data_snapshot
 
     source = f"genai-prices {version('genai-prices')}"
     rows = {SIMULATED: Listed(SIMULATED, 100_000_000, 400_000_000, None, "built in")}

@@ -3,6 +3,8 @@
 Only `ledger_apply` (billing/sql) writes accounts, reservations and entries; `billing.ledger` is its door.
 """
 
+from typing import Never
+
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
@@ -210,7 +212,7 @@ class LedgerEntry(models.Model):
     def save(self, *args, **kwargs) -> None:
         raise AppendOnly("ledger entries are written by ledger_apply alone")
 
-    def delete(self, *args, **kwargs):
+    def delete(self, *args, **kwargs) -> Never:
         raise AppendOnly("ledger entries are kept for ever; correct them by a new entry")
 
     def __str__(self) -> str:

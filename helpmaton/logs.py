@@ -10,7 +10,16 @@ import sys
 import structlog
 
 _SECRET = re.compile(r"(hm[sk](?:_|%5[Ff])[0-9A-Za-z]{0,12})[0-9A-Za-z%]*")
-_SERVERS = ("uvicorn", "uvicorn.access", "uvicorn.error", "uvicorn.asgi", "daphne", "daphne.access", "granian", "_granian")
+_SERVERS = (
+    "uvicorn",
+    "uvicorn.access",
+    "uvicorn.error",
+    "uvicorn.asgi",
+    "daphne",
+    "daphne.access",
+    "granian",
+    "_granian",
+)
 
 
 def redact(line: str) -> str:

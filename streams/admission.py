@@ -18,6 +18,8 @@ FILE_TOKENS = 1_600
 HISTORY = 200
 """How many stored messages a body that is not complete continues."""
 
+NO_CONVERSATION = Problem("not_found", "There is no such conversation here; leave X-Conversation-Id out to begin one.")
+
 _ADMIT = """
 SELECT agent.system_prompt, agent.model, agent.temperature, agent.top_p, agent.max_output_tokens,
        agent.stop_sequences, agent.dialect, agent.show_reasoning, agent.on_disconnect, agent.disconnect_grace_s,
@@ -52,6 +54,8 @@ async def admit(turn: Turn, *, known_conversation: str | None) -> None:
     """Fill in what the turn needs to run. `known_conversation` is the id of a conversation that this process knows to
     be the caller's although its row may not be written yet. Raises Problem: 400, 404, 409 or 422."""
     opening = turn.opening
+    if opening.conversation_id is not None and not ids.has_prefix(opening.conversation_id, "conv"):
+        raise NO_CONVERSATION
     instead = None if settings.PROVIDER_CONFIGURED else settings.SIMULATED_MODEL
     row = await postgres.fetch_one(
         _ADMIT,
@@ -103,7 +107,7 @@ def _conversation(turn: Turn, row: dict[str, Any], known: str | None) -> str:
     wanted = turn.opening.conversation_id
     found = row["conversation_id"] or known
     if wanted is not None and found is None:
-        raise Problem("not_found", "There is no such conversation here; leave X-Conversation-Id out to begin one.")
+        raise NO_CONVERSATION
     return str(found) if found else ids.new("conv")
 
 

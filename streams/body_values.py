@@ -1,4 +1,4 @@
-"""Reading JSON that a stranger sent: each step says what it wants and names by JSON pointer what it did not get. Pure."""
+"""Reading JSON that a stranger sent: each step says what it wants, and names by pointer what it did not get. Pure."""
 
 from typing import NamedTuple, Self, TypeVar
 
@@ -8,6 +8,10 @@ Word = TypeVar("Word", bound=str)
 MAX_DEPTH = 64
 MAX_INTEGER = 2**64
 _decode = msgspec.json.Decoder().decode
+
+
+# A value, its name or index, and the place of the list or object that holds it; of those, the outermost has none.
+_Place = tuple[object, str | int | None, "_Place | None"]
 
 
 class FieldError(NamedTuple):
@@ -103,23 +107,38 @@ class Value:
         raise invalid(self.pointer, "unknown", f"This must be one of: {', '.join(allowed)}.")
 
     def json(self) -> object:
-        """Any JSON that can be stored and written again: at most 64 levels deep, no U+0000, integers of at most 64 bits."""
-        waiting: list[tuple[object, str, int]] = [(self.raw, self.pointer, 1)]
+        """Any JSON that can be stored and written again: at most 64 levels deep, no U+0000, integers up to 64 bits."""
+        waiting: list[_Place] = [(self.raw, None, None)]
+        depth = 0
         while waiting:
-            raw, pointer, depth = waiting.pop()
-            if isinstance(raw, str):
-                Value(raw, pointer).text()
-            elif isinstance(raw, dict | list):
-                if depth > MAX_DEPTH:
-                    raise invalid(self.pointer, "too_deep", f"The JSON is nested deeper than {MAX_DEPTH} levels.")
-                pairs = raw.items() if isinstance(raw, dict) else enumerate(raw)
-                for name, item in pairs:
-                    place = f"{pointer}/{_escaped(str(name))}"
-                    Value(str(name), place).text()
-                    waiting.append((item, place, depth + 1))
-            elif isinstance(raw, int) and abs(raw) >= MAX_INTEGER:
-                raise invalid(pointer, "out_of_range", "The number is too large.")
+            if depth == MAX_DEPTH:
+                raise invalid(self.pointer, "too_deep", f"The JSON is nested deeper than {MAX_DEPTH} levels.")
+            waiting = self._inside(waiting)
+            depth += 1
         return self.raw
+
+    def _inside(self, places: list["_Place"]) -> list["_Place"]:
+        """What the lists and objects at these places hold, one level down; every place is checked by itself."""
+        inside: list[_Place] = []
+        for place in places:
+            raw = place[0]
+            if isinstance(raw, list):
+                inside += [(item, index, place) for index, item in enumerate(raw)]
+            elif isinstance(raw, dict):
+                if any("\0" in name for name in raw):
+                    raise invalid(self._pointer_to(place), "null_character", "U+0000 is not allowed in a name.")
+                inside += [(item, name, place) for name, item in raw.items()]
+            elif isinstance(raw, str):
+                if "\0" in raw:
+                    raise invalid(self._pointer_to(place), "null_character", "The character U+0000 is not allowed.")
+            elif isinstance(raw, int) and abs(raw) >= MAX_INTEGER:
+                raise invalid(self._pointer_to(place), "out_of_range", "The number is too large.")
+        return inside
+
+    def _pointer_to(self, place: "_Place") -> str:
+        """Made only when needed: a pointer for each of a large body's values would take most of the time."""
+        _, name, parent = place
+        return self.pointer if parent is None else f"{self._pointer_to(parent)}/{_escaped(str(name))}"
 
     def _object(self) -> dict[str, object]:
         if not isinstance(self.raw, dict):

@@ -72,7 +72,9 @@ def _database() -> str:
     executor = MigrationExecutor(connection)
     missing = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if missing:
-        raise Trouble(f"PostgreSQL {version} answers, but {len(missing)} migrations are missing: run manage.py migrate.")
+        raise Trouble(
+            f"PostgreSQL {version} answers, but {len(missing)} migrations are missing: run manage.py migrate."
+        )
     if fsync != "on":
         raise Trouble(f"PostgreSQL {version} runs with fsync {fsync}: a power cut would lose money.")
     return f"PostgreSQL {version}, migrated."
@@ -163,7 +165,9 @@ def _keys() -> str:
         try:
             sealed.open(body)
         except ValueError:
-            raise Trouble("FIELD_ENCRYPTION_KEYS lacks the key of values in the database: put the old one back.") from None
+            raise Trouble(
+                "FIELD_ENCRYPTION_KEYS lacks the key of values in the database: put the old one back."
+            ) from None
     return f"SECRET_KEY is long enough; {len(settings.FIELD_ENCRYPTION_KEYS)} field key(s) open what is stored."
 
 

@@ -18,7 +18,16 @@ class Meter:
     it was reserved as.
     """
 
-    __slots__ = ("_limit_bytes", "_prompt_bytes", "answer_bytes", "held_nano", "limited_by", "max_tokens", "price", "usage")
+    __slots__ = (
+        "_limit_bytes",
+        "_prompt_bytes",
+        "answer_bytes",
+        "held_nano",
+        "limited_by",
+        "max_tokens",
+        "price",
+        "usage",
+    )
 
     def __init__(self, price: Price, *, held_nano: int, prompt_bytes: int, prompt_tokens: int, cap_tokens: int) -> None:
         affordable = pricing.affordable_output(price, held_nano=held_nano, prompt_tokens=prompt_tokens)

@@ -68,7 +68,8 @@ def message_id(turn_id: str, place: str) -> str:
 
 def opening(turn: Turn) -> Rider:
     """The conversation, the turn and what was asked; goes with the reserve."""
-    assert turn.agent is not None and turn.provider is not None
+    assert turn.agent is not None
+    assert turn.provider is not None
     return Rider(
         _OPENING,
         {

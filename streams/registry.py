@@ -57,7 +57,7 @@ class Registry:
 
     def _over(self, turn: Turn) -> None:
         self.running.pop(turn.id, None)
-        turn.on_close()
+        turn.forget_the_question()
         asyncio.get_running_loop().call_later(KEEP_S, self._forget, turn)
 
     def _forget(self, turn: Turn) -> None:
@@ -108,10 +108,12 @@ class Registry:
         """Take no new turns, let the running ones finish for `grace_s`, then end them politely and wait until every
         one is settled and its readers have heard the end."""
         self.draining = True
+        turns = list(self.running.values())
         await self._wait_for_turns(grace_s)
         for turn in list(self.running.values()):
             turn.end("server_restarting")
         await self._wait_for_turns(15.0)
+        await _wait_for_readers(turns)
         settling = self._background - {asyncio.current_task(), self._beat}
         if settling:
             await asyncio.wait(settling, timeout=5.0)
@@ -129,6 +131,15 @@ class Registry:
         await door.close()
         await postgres.close()
         await providers.close()
+
+
+async def _wait_for_readers(turns: list[Turn]) -> None:
+    """Until everybody has heard the end, as long as they keep reading; two seconds at most."""
+    for _ in range(100):
+        if not any(turn.readers for turn in turns):
+            break
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(0.05)  # what was sent is still on its way through the server's transports
 
 
 def _names(turn: Turn) -> list[Chat]:

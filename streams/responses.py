@@ -80,4 +80,3 @@ async def buffer(turn: Turn, *, instance: str) -> HttpResponse:
         problem = Problem(code, failed.message, headers=headers, extra=buffered.error_fields(failed))
         return problems.respond(problem, instance=instance, request_id=failed.request_id)
     return HttpResponse(msgspec.json.encode(reply.body), content_type="application/json", headers=headers)
-

@@ -1,7 +1,6 @@
 """The state of one turn, from the request that asked for it to its last reader."""
 
 import asyncio
-from collections.abc import Callable
 
 import msgspec
 
@@ -79,7 +78,6 @@ class Turn:
         self._draining = False
         self._readers = 0
         self._grace: asyncio.TimerHandle | None = None
-        self.on_close: Callable[[], None] = lambda: None
 
     def end(self, code: str) -> None:
         """Ask the turn to end, with the code of `endings`; the first asker wins, and an ending turn is left alone."""
@@ -138,10 +136,11 @@ class Turn:
         if not self.opened.done():
             self.opened.set_result(None)
 
-    async def closed(self) -> None:
-        """Wait until the turn is over and its money is final."""
-        if self.task is not None:
-            await asyncio.wait({self.task})
+    def forget_the_question(self) -> None:
+        """Let go of what was asked: the log stays readable for a while, and needs none of it."""
+        self.messages = ()
+        nothing = msgspec.structs.replace(self.opening.incoming, messages=())
+        self.opening = msgspec.structs.replace(self.opening, incoming=nothing)
 
 
 DRAIN_S = 60.0

@@ -103,13 +103,12 @@ async def _take_over(turn: Turn, predecessor: Turn | None) -> None:
 
 async def _hold_credits(turn: Turn) -> None:
     """Reserve the prompt and the longest answer, or as much of it as can be paid."""
-    assert turn.agent is not None and turn.price is not None
+    assert turn.agent is not None
+    assert turn.price is not None
     prompt_tokens = admission.prompt_tokens(turn)
     cap = turn.agent.max_output_tokens
     hold = pricing.hold(turn.price, prompt_tokens=prompt_tokens, output_cap=cap)
-    item = ledger.reserve(
-        account=turn.workspace_id, turn=turn.id, amount_nano=hold.wanted, least_nano=hold.least
-    )
+    item = ledger.reserve(account=turn.workspace_id, turn=turn.id, amount_nano=hold.wanted, least_nano=hold.least)
     turn.reserving = True
     sent = time.monotonic()
     try:
@@ -136,7 +135,9 @@ async def _hold_credits(turn: Turn) -> None:
 
 async def _answer(turn: Turn) -> Ending:
     """Ask the provider and put what it says into the log."""
-    assert turn.agent is not None and turn.provider is not None and turn.meter is not None
+    assert turn.agent is not None
+    assert turn.provider is not None
+    assert turn.meter is not None
     agent = turn.agent
     turn.log.append(Started(turn.conversation_id, turn.id, turn.message_id, agent.model))
     turn.open()
@@ -171,7 +172,8 @@ async def _answer(turn: Turn) -> Ending:
 
 def _take(turn: Turn, chunk: Chunk) -> ModelFinished | None:
     """One chunk of the provider's answer: count it, then log it. Raises Ended where the hold is used up."""
-    assert turn.meter is not None and turn.agent is not None
+    assert turn.meter is not None
+    assert turn.agent is not None
     match chunk:
         case TextDelta(text) | ReasoningDelta(text):
             if turn.muted:

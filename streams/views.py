@@ -50,7 +50,7 @@ async def reattach(request: HttpRequest, agent: str, chat: str) -> HttpResponseB
     except protocols.UnknownDialect as unknown:
         raise Problem("invalid", str(unknown)) from None
     over = turn is not None and turn.log.closed
-    if turn is None or not turn.log.length or over and (dialect == "ui" or after is None):
+    if turn is None or not turn.log.length or (over and (dialect == "ui" or after is None)):
         return HttpResponse(status=204, headers=responses.UNCACHED)
     if dialect == "json":
         return await responses.buffer(turn, instance=request.path)
@@ -99,7 +99,7 @@ def _asked(request: HttpRequest) -> tuple[str | None, str | None, str | None]:
 
 
 def _nameable(caller: Caller, chat_id: str | None) -> str | None:
-    if chat_id is None or caller.shared and len(chat_id) < NAMEABLE:
+    if chat_id is None or (caller.shared and len(chat_id) < NAMEABLE):
         return None
     return chat_id
 

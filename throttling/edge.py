@@ -42,7 +42,7 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._rest(scope, receive, send)
+            await send({"type": "websocket.close", "code": 4404})
             return
         request_id = _identify(scope)
         with structlog.contextvars.bound_contextvars(request_id=request_id):

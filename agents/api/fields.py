@@ -17,7 +17,7 @@ _OFFSET = re.compile(r".*(?:[Zz]|[+-]\d\d:\d\d)", re.DOTALL)
 class Text(serializers.CharField):
     """A JSON string; NUL and lone surrogates are refused."""
 
-    def to_internal_value(self, data: object) -> str:
+    def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")
         return super().to_internal_value(data)
@@ -26,7 +26,7 @@ class Text(serializers.CharField):
 class Whole(serializers.IntegerField):
     """A JSON number without a fraction."""
 
-    def to_internal_value(self, data: object) -> int:
+    def to_internal_value(self, data: Any) -> int:
         if isinstance(data, bool) or not isinstance(data, int | float) or data != data // 1:
             self.fail("invalid")
         return int(data)
@@ -35,19 +35,19 @@ class Whole(serializers.IntegerField):
 class Number(serializers.FloatField):
     """A JSON number."""
 
-    def to_internal_value(self, data: object) -> float:
+    def to_internal_value(self, data: Any) -> float:
         if isinstance(data, bool) or not isinstance(data, int | float):
             self.fail("invalid")
         try:
             return float(data)
-        except OverflowError:
-            self.fail("invalid")
+        except OverflowError:  # an integer of hundreds of digits
+            raise ValidationError("A number of this size is not possible.", code="invalid") from None
 
 
 class Flag(serializers.BooleanField):
     """`true` or `false`."""
 
-    def to_internal_value(self, data: object) -> bool:
+    def to_internal_value(self, data: Any) -> bool:
         if not isinstance(data, bool):
             self.fail("invalid", input=data)
         return data
@@ -56,7 +56,7 @@ class Flag(serializers.BooleanField):
 class Instant(serializers.DateTimeField):
     """RFC 3339 with an offset; answered in UTC as `…Z`."""
 
-    def to_internal_value(self, data: object) -> datetime:
+    def to_internal_value(self, data: Any) -> datetime:
         if not isinstance(data, str) or _OFFSET.fullmatch(data) is None:
             self.fail("invalid", format="YYYY-MM-DDThh:mm:ss[.uuuuuu](+HH:MM|-HH:MM|Z)")
         return super().to_internal_value(data)
@@ -87,7 +87,7 @@ class Currency(serializers.Field):
 class Input(serializers.Serializer):
     """A request body: every field it may have is declared, any other is refused by name."""
 
-    def to_internal_value(self, data: object) -> dict[str, object]:
+    def to_internal_value(self, data: Any) -> dict[str, object]:
         errors: dict[str, object] = {}
         if isinstance(data, Mapping):
             unknown = [ErrorDetail("There is no such field.", code="unknown_field")]

@@ -86,7 +86,9 @@ def _uv() -> str:
         return elsewhere
     if _install_pip_as_root() and _quietly(ways[0]):
         return str(ours)
-    raise SystemExit("uv could not be fetched: this Python has no pip, or pip no way out. On Debian: apt install python3-pip")
+    raise SystemExit(
+        "uv could not be fetched: this Python has no pip, or pip no way out. On Debian: apt install python3-pip"
+    )
 
 
 def _install_pip_as_root() -> bool:

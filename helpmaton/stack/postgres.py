@@ -35,7 +35,7 @@ _FORGETFUL = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "
 
 @dataclass(frozen=True)
 class Postgres:
-    """A running server: `url` names it without a database; `found` says it had been left running by an earlier start."""
+    """A running server: `url` names it without a database; `found`: it had been left running by an earlier start."""
 
     url: str
     pid: int

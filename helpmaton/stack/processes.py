@@ -1,4 +1,4 @@
-"""The processes of a stack: started in order, watched, and ended in the opposite order."""
+"""The processes of a stack: started, watched, and ended one after another."""
 
 import contextlib
 import ctypes
@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from helpmaton.stack.failure import Failure, tail
@@ -95,7 +95,7 @@ class Supervisor:
         return process
 
     def finish(self, process: Process) -> None:
-        """Waits for a process to end on its own. Raises Failure unless it ends with code 0, Stopped, or as `wait` does."""
+        """Waits for a process that ends on its own. Raises Failure unless its code is 0, and what `wait` raises."""
         self._running.remove(process)
         try:
             self.wait(lambda: process.code() is not None)
@@ -120,8 +120,14 @@ class Supervisor:
                 raise Failure(f"{what} took longer than {seconds:.0f} s.")
             time.sleep(_LOOK_S)
 
+    def new_lines(self) -> Iterator[tuple[str, str]]:
+        """What the processes have written since the last call: each one's name and a line."""
+        for process in self._running:
+            for line in process.new_lines():
+                yield process.name, line
+
     def end_all(self, patience: dict[str, float], say: Callable[[str], None]) -> None:
-        """Ends what was started, in the order it was started, each with its `patience` in seconds (5 where not named)."""
+        """Ends what was started, first things first, each with its `patience` in seconds (5 where it has none)."""
         for process in self._running:
             if not process.end(patience.get(process.name, 5)):
                 say(f"The {process.name} did not end in time and was killed.")

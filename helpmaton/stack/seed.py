@@ -1,4 +1,4 @@
-"""`python -m helpmaton.stack.seed`: migrates and seeds the demo in one process, since starting Django is most of either."""
+"""Migrates and seeds the demo in one process, since starting Django is most of the time of either."""
 
 import django
 from django.core.management import call_command

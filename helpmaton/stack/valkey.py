@@ -49,7 +49,7 @@ def running(folder: Path) -> Valkey | None:
         return None
     client = redis.Redis.from_url(url, socket_timeout=2, decode_responses=True)
     try:
-        if Path(client.config_get("dir")["dir"]) != folder.resolve():
+        if client.config_get("dir")["dir"] != str(folder.resolve()):
             return None
         return Valkey(url, int(client.info("server")["process_id"]), found=True)
     except redis.RedisError:

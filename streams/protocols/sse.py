@@ -1,4 +1,4 @@
-"""Server-sent events: how a frame is written. The line breaks inside JSON are escaped, so one `data:` line is enough."""
+"""Server-sent events: how a frame is written. JSON escapes its line breaks, so one `data:` line is enough."""
 
 import msgspec
 

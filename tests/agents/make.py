@@ -8,7 +8,7 @@ from django.test import Client
 
 from agents import secrets, workspaces
 from agents.models import Agent, ApiKey, Membership, User, Workspace
-from billing import ledger
+from billing import ids, ledger  # noqa: F401
 from billing.models import Plan, Subscription
 
 USD = 1_000_000_000
@@ -24,9 +24,7 @@ class Api:
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> HttpResponse:
         content = {} if body is None else {"data": body, "content_type": "application/json"}
-        return getattr(self.client, method.lower())(
-            f"/api/{path}", **content, headers={**self.headers, **headers}
-        )
+        return getattr(self.client, method.lower())(f"/api/{path}", **content, headers={**self.headers, **headers})
 
     def get(self, path: str, **headers: str) -> HttpResponse:
         return self.call("GET", path, **headers)

@@ -71,9 +71,9 @@ def test_a_key_may_what_its_scope_allows(scope: str, operation: routes.Operation
 
 def _untouched() -> list[object]:
     """What a foreign call must not have changed."""
-    return [
-        list(model.objects.order_by("pk").values()) for model in (Workspace, Agent, StreamSecret)
-    ] + [list(ApiKey.objects.order_by("pk").values("pk", "revoked_at", "expires_at"))]
+    return [list(model.objects.order_by("pk").values()) for model in (Workspace, Agent, StreamSecret)] + [
+        list(ApiKey.objects.order_by("pk").values("pk", "revoked_at", "expires_at"))
+    ]
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=" ".join)
@@ -91,7 +91,12 @@ def test_a_foreign_workspace_is_not_there(by: str, operation: routes.Operation):
 
 @pytest.mark.parametrize(
     ("operation", "name"),
-    [(op, name) for op in OPERATIONS for name in ("agent", "secret", "key", "conversation") if f"<str:{name}>" in op.pattern],
+    [
+        (op, name)
+        for op in OPERATIONS
+        for name in ("agent", "secret", "key", "conversation")
+        if f"<str:{name}>" in op.pattern
+    ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
 @pytest.mark.parametrize("by", ["session", "key"])
@@ -158,5 +163,3 @@ def test_a_method_that_is_not_there_is_405():
     for method in ("PUT", "OPTIONS", "DELETE"):
         reply = make.session(make.owner(workspace)).call(method, f"workspaces/{workspace.pk}/credits")
         assert (reply.status_code, reply.json()["code"]) == (405, "method_not_allowed")
-
-

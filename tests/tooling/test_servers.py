@@ -1,7 +1,8 @@
 import os
+
 import django.db
-import redis
 import pytest
+import redis
 
 
 @pytest.mark.django_db
