@@ -5,6 +5,8 @@ Only `ledger_apply` (billing/sql) writes accounts, reservations and entries; `bi
 
 from typing import Never
 
+from typing import Any, NoReturn
+
 from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
@@ -18,7 +20,7 @@ class AppendOnly(Exception):
     """Ledger entries are never changed or removed: correct by a new entry."""
 
 
-def _count(**kwargs) -> models.PositiveIntegerField:
+def _count(**kwargs: Any) -> models.PositiveIntegerField:
     return models.PositiveIntegerField(validators=[MinValueValidator(1)], **kwargs)
 
 
@@ -93,12 +95,12 @@ class CreditAccount(models.Model):
             ),
         ]
 
+    def __str__(self) -> str:
+        return self.workspace_id
+
     @property
     def available_nano(self) -> int:
         return self.balance_nano - self.held_nano
-
-    def __str__(self) -> str:
-        return self.workspace_id
 
 
 class Reservation(models.Model):
@@ -209,14 +211,14 @@ class LedgerEntry(models.Model):
             ),
         ]
 
-    def save(self, *args, **kwargs) -> None:
-        raise AppendOnly("ledger entries are written by ledger_apply alone")
-
-    def delete(self, *args, **kwargs) -> Never:
-        raise AppendOnly("ledger entries are kept for ever; correct them by a new entry")
-
     def __str__(self) -> str:
         return self.id
+
+    def save(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise AppendOnly("ledger entries are written by ledger_apply alone")
+
+    def delete(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise AppendOnly("ledger entries are kept for ever; correct them by a new entry")
 
 
 class ModelPrice(models.Model):

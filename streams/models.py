@@ -33,7 +33,7 @@ class Conversation(models.Model):
 
 
 class Turn(models.Model):
-    """One question and its answer: how it ended, what it used and what it cost. Tokens are counts, money nano-dollars."""
+    """One question and its answer: how it ended, what it used (tokens) and what it cost (nano-dollars)."""
 
     id = PrefixedIdField("turn")
     workspace = models.ForeignKey("agents.Workspace", on_delete=models.PROTECT, related_name="turns")

@@ -490,7 +490,7 @@ WHOLE: list[object] = [
     ui(
         {"id": "u", "role": "user", "parts": [HI, {"type": "file", "url": "https://x.example", "mediaType": "a/b"}]},
         assistant(
-            {"type": "tool-x", "toolCallId": "c", "state": "output-available", "input": {"q": [1]}, "output": {"a": 1}},
+            {"type": "tool-x", "toolCallId": "c", "state": "output-available", "input": [1], "output": {"a": 1}},
             {
                 "type": "tool-y",
                 "toolCallId": "d",
