@@ -5,7 +5,7 @@ whose request id leads there.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -103,7 +103,7 @@ def respond(problem: Problem, *, instance: str, request_id: str) -> HttpResponse
     return HttpResponse(content, status=problem.status, content_type=CONTENT_TYPE, headers=problem.headers)
 
 
-def handle(error: Exception, context: Mapping[str, object]) -> Response:
+def handle(error: Exception, context: Mapping[str, Any]) -> Response:
     """DRF's exception handler."""
     request = context["request"]
     problem = _from_exception(error)

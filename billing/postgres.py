@@ -5,6 +5,7 @@ Stream code may not touch the ORM: that would pin a thread and a connection for 
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from django.db import connections
@@ -16,7 +17,7 @@ from psycopg_pool import AsyncConnectionPool
 POOL_SIZE = 3
 WAIT_S = 5.0
 
-_pools: "WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConnectionPool[AsyncConnection[dict[str, object]]]]" = (
+_pools: "WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConnectionPool[AsyncConnection[dict[str, Any]]]]" = (
     WeakKeyDictionary()
 )
 
@@ -35,7 +36,7 @@ def conninfo() -> str:
     return make_conninfo(**{key: value for key, value in fields.items() if value is not None})
 
 
-async def _pool() -> AsyncConnectionPool[AsyncConnection[dict[str, object]]]:
+async def _pool() -> AsyncConnectionPool[AsyncConnection[dict[str, Any]]]:
     loop = asyncio.get_running_loop()
     pool = _pools.get(loop)
     if pool is None:
@@ -54,7 +55,7 @@ async def _pool() -> AsyncConnectionPool[AsyncConnection[dict[str, object]]]:
     return pool
 
 
-async def fetch_one(statement: str, parameters: Sequence[object] | dict[str, object]) -> dict[str, object] | None:
+async def fetch_one(statement: str, parameters: Sequence[object] | dict[str, Any]) -> dict[str, Any] | None:
     """The first row as a dict, or None. Raises psycopg.OperationalError or PoolTimeout where the database is away."""
     pool = await _pool()
     async with pool.connection() as connection:
@@ -62,7 +63,7 @@ async def fetch_one(statement: str, parameters: Sequence[object] | dict[str, obj
         return await cursor.fetchone()
 
 
-async def fetch_all(statement: str, parameters: Sequence[object] | dict[str, object]) -> list[dict[str, object]]:
+async def fetch_all(statement: str, parameters: Sequence[object] | dict[str, Any]) -> list[dict[str, Any]]:
     """All rows as dicts. Raises as `fetch_one`."""
     pool = await _pool()
     async with pool.connection() as connection:

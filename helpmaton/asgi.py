@@ -73,7 +73,7 @@ async def _view(request: ASGIRequest) -> HttpResponseBase:
     """The view's response, or the problem that kept it from making one."""
     try:
         match = resolve(request.path_info)
-        return await match.func(request, *match.args, **match.kwargs)  # type: ignore[no-any-return]
+        return await match.func(request, *match.args, **match.kwargs)
     except Problem as refusal:
         problem = refusal
     except Http404:

@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import re
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from cryptography.fernet import Fernet
@@ -104,7 +105,7 @@ def networks(name: str) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
         raise _fail(name, f"must list addresses or networks: {problem}.") from None
 
 
-def database(name: str, stack: str) -> dict[str, object]:
+def database(name: str, stack: str) -> dict[str, Any]:
     """A PostgreSQL URL as Django's settings; `{stack}` in it stands for `stack`. A `?host=` query names a socket."""
     parts = urlsplit(url(name, ("postgres", "postgresql")).replace("{stack}", stack).replace("%7Bstack%7D", stack))
     query = dict(parse_qsl(parts.query))

@@ -7,6 +7,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 
 from agents import problems
 from agents.problems import Problem
+from streams.events import Entry
 from streams.protocols import Encoder, buffered
 from streams.turn import Turn
 
@@ -66,7 +67,7 @@ async def buffer(turn: Turn, *, instance: str) -> HttpResponse:
     """The whole answer in one JSON reply, when the turn is over; the reader counts as one of the turn's."""
     turn.attach()
     try:
-        entries = []
+        entries: list[Entry] = []
         while not (turn.log.closed and len(entries) == turn.log.length):
             await turn.log.beyond(len(entries), PING_S)
             entries += turn.log.since(len(entries))

@@ -61,7 +61,7 @@ async def run(turn: Turn) -> None:
     try:
         try:
             predecessor = _predecessor(turn)
-            await admission.admit(turn, known_conversation=predecessor and predecessor.conversation_id)
+            await admission.admit(turn, known_conversation=predecessor.conversation_id if predecessor else None)
             await _take_over(turn, predecessor)
             await _hold_credits(turn)
             ending = await _answer(turn)

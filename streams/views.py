@@ -72,7 +72,7 @@ async def stop(request: HttpRequest, agent: str, chat: str) -> HttpResponseBase:
 
 
 def _caller(request: HttpRequest) -> Caller:
-    return cast(Caller, request.scope["helpmaton.caller"])  # type: ignore[attr-defined]
+    return cast(Caller, request.scope["helpmaton.caller"])
 
 
 def _opening(request: HttpRequest, agent: str) -> Opening:

@@ -99,9 +99,10 @@ def _running(
                 supervisor.start("web server", web_command, environment, stack.logs / "web.log")
             supervisor.wait(lambda: web.is_healthy(stack.address), _HEALTHY_S, "The web server's start")
             step(f"{options.server} answers at {stack.address}")
-        worker = [*_python("celery"), "-A", "helpmaton", "worker", "-B", "--concurrency", "2", "--loglevel", "INFO"]
+        worker = [*_python("celery"), "-A", "helpmaton", "--quiet", "worker", "-B", "--concurrency", "2"]
         worker += ["--schedule", str(stack.folder / "beat")]
-        supervisor.start("worker", worker, environment, stack.logs / "worker.log")
+        # A line for each sweep would bury what the web server says.
+        supervisor.start("worker", worker, {"LOG_LEVEL": "WARNING"} | environment, stack.logs / "worker.log")
         (stack.folder / "started").touch()
         yield demo
 

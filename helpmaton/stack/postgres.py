@@ -57,6 +57,7 @@ def run(folder: Path, *, durable: bool = True) -> Postgres:
     `durable=False` is for tests. Only one process may call this for a folder at a time.
     Raises Failure with the log's end.
     """
+    folder = folder.resolve()  # the server works elsewhere
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "data").exists():
         _password(folder)

@@ -36,6 +36,7 @@ def run(folder: Path, *, durable: bool = True) -> Valkey:
     `durable=False` keeps nothing on disk and is for tests. Only one process may call this for a folder at a time.
     Raises Failure with the log's end.
     """
+    folder = folder.resolve()  # the server works elsewhere
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     return running(folder) or _start(folder, durable)

@@ -8,7 +8,7 @@ from django.test import Client
 
 from agents import secrets, workspaces
 from agents.models import Agent, ApiKey, Membership, User, Workspace
-from billing import ids, ledger  # noqa: F401
+from billing import ledger
 from billing.models import Plan, Subscription
 
 USD = 1_000_000_000

@@ -1,6 +1,7 @@
 import pytest
 
 from agents.models import Workspace
+from billing import ids, ledger
 from billing.models import CreditAccount, LedgerEntry, Subscription
 from tests.agents import make
 
@@ -79,7 +80,7 @@ def test_deleting_is_soft_and_the_ledger_stays():
 def test_money_is_a_decimal_string_and_transactions_come_newest_first():
     workspace = make.workspace()
     for nano in (5 * make.USD, 1, -2_500_000_000):
-        make.ledger.change_credits(account=workspace.pk, amount_nano=nano, reason="because")
+        ledger.change_credits(account=workspace.pk, amount_nano=nano, reason="because")
     api = make.session(make.member(workspace, "viewer"))
     path = f"workspaces/{workspace.pk}"
     assert api.get(f"{path}/credits").json()["available"] == "2.500000001"
@@ -103,8 +104,8 @@ def test_a_cursor_of_transactions_is_a_number(cursor):
 
 def test_a_hold_shows_until_it_is_charged():
     workspace = make.workspace(usd=1)
-    turn = make.ids.new("turn")
-    make.ledger.apply([make.ledger.reserve(account=workspace.pk, turn=turn, amount_nano=300, least_nano=1)])
+    turn = ids.new("turn")
+    ledger.apply([ledger.reserve(account=workspace.pk, turn=turn, amount_nano=300, least_nano=1)])
     api = make.session(make.owner(workspace))
     path = f"workspaces/{workspace.pk}"
     assert api.get(f"{path}/credits").json() == {
@@ -115,7 +116,7 @@ def test_a_hold_shows_until_it_is_charged():
     }
     [hold] = api.get(f"{path}/reservations").json()["data"]
     assert (hold["turn_id"], hold["state"], hold["amount"]) == (turn, "pending", "0.0000003")
-    make.ledger.apply([make.ledger.settle(account=workspace.pk, turn=turn, used_nano=200, estimated=False)])
+    ledger.apply([ledger.settle(account=workspace.pk, turn=turn, used_nano=200, estimated=False)])
     [hold] = api.get(f"{path}/reservations").json()["data"]
     assert (hold["state"], hold["charged"]) == ("settled", "0.0000002")
     charge = api.get(f"{path}/transactions").json()["data"][0]
