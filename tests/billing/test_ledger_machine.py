@@ -12,21 +12,14 @@ from billing import audit, ids, ledger
 from billing.ledger import Item, Outcome
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    Bundle,
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    multiple,
-    rule,
-    run_state_machine_as_test,
-)
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.billing.books import Books, books, lapse, open_account
 
 pytestmark = pytest.mark.django_db
 
 AMOUNT = st.integers(0, 120)
+TURN = st.integers(0, 1)  # one of the newest: most steps meet a turn that is in the middle of something
 
 
 @dataclass
@@ -70,24 +63,29 @@ class Model:
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    turns = Bundle("turns")
-    asked = Bundle("asked")
-
-    @initialize(target=turns, opening=st.integers(0, 400))
-    def open(self, opening: int) -> object:
+    @initialize(opening=st.integers(0, 250))
+    def open(self, opening: int) -> None:
         self.account = open_account(opening)
         self.model = Model(granted=opening)
-        return multiple(*(ids.new("turn") for _ in range(5)))
+        self.turns = [ids.new("turn"), ids.new("turn")]
+        self.asked: list[Item] = []
 
     def ask(self, item: Item) -> Outcome:
         self.model.notice_lapses()
         [outcome] = ledger.apply([item])
+        if item.op not in ("read", "sweep") and (item.op, outcome.outcome) != ("grant", "insufficient"):
+            self.asked.append(item)  # of a refused grant nothing is kept: asked again it may fit
         return outcome
 
-    @rule(target=asked, turn=turns, amount=AMOUNT, least=AMOUNT)
-    def reserve(self, turn: str, amount: int, least: int) -> Item:
-        item = ledger.reserve(account=self.account, turn=turn, amount_nano=amount, least_nano=least)
-        outcome, model = self.ask(item), self.model
+    @rule(amount=AMOUNT, least=AMOUNT)
+    def begin_a_turn(self, amount: int, least: int) -> None:
+        self.turns.append(ids.new("turn"))
+        self.reserve(0, amount, least)
+
+    @rule(newest=TURN, amount=AMOUNT, least=AMOUNT)
+    def reserve(self, newest: int, amount: int, least: int) -> None:
+        turn, model = self.turns[-1 - newest], self.model
+        outcome = self.ask(ledger.reserve(account=self.account, turn=turn, amount_nano=amount, least_nano=least))
         if turn in model.holds or turn in model.closed_unseen:
             assert outcome.outcome == "closed"
         elif model.available >= min(least, amount):
@@ -96,12 +94,12 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             model.closed_unseen.add(turn)
             assert outcome.outcome == "insufficient"
-        return item
 
-    @rule(target=asked, turn=turns, amount=AMOUNT)
-    def extend(self, turn: str, amount: int) -> Item:
-        item = ledger.extend(account=self.account, turn=turn, amount_nano=amount)
-        outcome, hold = self.ask(item), self.model.open_hold(turn)
+    @rule(newest=TURN, amount=AMOUNT)
+    def extend(self, newest: int, amount: int) -> None:
+        turn = self.turns[-1 - newest]
+        outcome = self.ask(ledger.extend(account=self.account, turn=turn, amount_nano=amount))
+        hold = self.model.open_hold(turn)
         if hold is None:
             assert outcome.outcome == "closed"
         elif amount <= self.model.available:
@@ -109,27 +107,25 @@ class LedgerMachine(RuleBasedStateMachine):
             assert (outcome.outcome, outcome.amount) == ("held", hold.amount)
         else:
             assert (outcome.outcome, outcome.amount) == ("insufficient", hold.amount)
-        return item
 
-    @rule(turn=turns, used=AMOUNT)
-    def read(self, turn: str, used: int) -> None:
+    @rule(newest=TURN, used=AMOUNT)
+    def read(self, newest: int, used: int) -> None:
+        turn = self.turns[-1 - newest]
         outcome = self.ask(ledger.read(account=self.account, turn=turn, used_nano=used))
         hold = self.model.open_hold(turn)
         assert outcome.outcome == ("held" if hold else "closed")
         if hold:
             hold.reading = max(hold.reading, min(used, hold.amount))
 
-    @rule(target=asked, turn=turns, used=AMOUNT, estimated=st.booleans())
-    def settle(self, turn: str, used: int, estimated: bool) -> Item:
+    @rule(newest=TURN, used=AMOUNT, estimated=st.booleans())
+    def settle(self, newest: int, used: int, estimated: bool) -> None:
+        turn = self.turns[-1 - newest]
         item = ledger.settle(account=self.account, turn=turn, used_nano=used, estimated=estimated)
         self.close(item, used, "settled")
-        return item
 
-    @rule(target=asked, turn=turns)
-    def release(self, turn: str) -> Item:
-        item = ledger.release(account=self.account, turn=turn)
-        self.close(item, 0, "released")
-        return item
+    @rule(newest=TURN)
+    def release(self, newest: int) -> None:
+        self.close(ledger.release(account=self.account, turn=self.turns[-1 - newest]), 0, "released")
 
     def close(self, item: Item, used: int, done: str) -> None:
         outcome, model = self.ask(item), self.model
@@ -150,29 +146,30 @@ class LedgerMachine(RuleBasedStateMachine):
         else:
             assert (outcome.outcome, outcome.charged) == ("closed", hold.charged)
 
-    @rule(target=asked, amount=st.integers(-300, 300).filter(bool))
-    def grant(self, amount: int) -> object:
-        item = ledger.grant(account=self.account, amount_nano=amount, reason="any")
-        outcome = self.ask(item)
+    @rule(amount=st.integers(-200, 200).filter(bool))
+    def grant(self, amount: int) -> None:
+        outcome = self.ask(ledger.grant(account=self.account, amount_nano=amount, reason="any"))
         if self.model.available + amount < 0:
             assert outcome.outcome == "insufficient"
-            return multiple()  # nothing is kept of it: asked again it may fit
-        assert outcome.outcome == "applied"
-        self.model.granted += amount
-        return item
+        else:
+            assert outcome.outcome == "applied"
+            self.model.granted += amount
 
     @rule()
     def sweep(self) -> None:
         assert self.ask(ledger.sweep(account=self.account)).outcome == "swept"
 
-    @rule(turn=turns)
-    def lease_runs_out(self, turn: str) -> None:
+    @rule(newest=TURN, used=AMOUNT)
+    def lease_runs_out(self, newest: int, used: int) -> None:
+        self.read(newest, used)
+        turn = self.turns[-1 - newest]
         lapse(turn)
         if turn in self.model.holds:
             self.model.holds[turn].lapsed = True
 
-    @rule(items=st.lists(asked, min_size=1, max_size=4))
-    def ask_again(self, items: list[Item]) -> None:
+    @rule(newest=st.lists(st.integers(0, 4), min_size=1, max_size=4))
+    def ask_again(self, newest: list[int]) -> None:
+        items = [self.asked[-1 - each] for each in newest if each < len(self.asked)]
         self.model.notice_lapses()
         for outcome, item in zip(ledger.apply(items), items, strict=True):
             assert outcome.available == self.model.available
@@ -185,13 +182,14 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         assert books(self.account) == Books(self.model.balance, self.model.held)
         assert 0 <= self.model.held <= self.model.balance
-        assert [each for each in audit.violations() if not each.law.startswith("no hold outlives")] == []
+        found = [each for each in audit.violations() if each.account == self.account]
+        assert [each for each in found if each.law != "no hold outlives its lease by a minute"] == []
 
 
 def test_any_order_of_items_keeps_the_books(db) -> None:
     run_state_machine_as_test(
         LedgerMachine,
         settings=settings(
-            max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=40, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

@@ -12,7 +12,7 @@ from helpmaton.stack import web
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 START_S = 30.0
-TALKATIVE = {"uvicorn": ["--log-level", "trace"], "daphne": ["-v", "3"], "granian": ["--log-level", "debug", "--access-log"]}
+TALKATIVE = {"uvicorn": ("--log-level", "trace"), "daphne": ("-v", "3")}
 
 
 class Server:
@@ -47,7 +47,7 @@ class Server:
 
     def _wait_until_it_answers(self) -> None:
         deadline = time.monotonic() + START_S
-        while not web.answers(self.url):
+        while not _answers(self.url):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 raise AssertionError(f"the server does not answer:\n{self.written()[-4000:]}")
@@ -86,6 +86,14 @@ class Server:
                 self._process.wait(20)
             except subprocess.TimeoutExpired:
                 self.kill()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with web.direct().open(f"{url}/api/version", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def manage(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
