@@ -24,7 +24,7 @@ from django.core.asgi import get_asgi_application  # noqa: E402
 from django.core.exceptions import RequestDataTooBig  # noqa: E402
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest  # noqa: E402
 from django.http import Http404, HttpResponseBase  # noqa: E402
-from django.urls import resolve  # noqa: E402
+from django.urls import get_resolver, resolve  # noqa: E402
 
 from agents import problems  # noqa: E402
 from agents.problems import Problem  # noqa: E402
@@ -141,6 +141,7 @@ class Life:
                 return
 
 
+get_resolver().url_patterns  # noqa: B018  (imports every view now, not under the first request)
 _life = Life()
 _edge = Edge(streams=StreamHandler(), rest=get_asgi_application())
 

@@ -55,7 +55,7 @@ _REFUSALS = {status: _PROBLEM for status in ("400", "401", "403", "404", "413", 
 _DOORS = [
     ("/api/streams/{workspace}/{agent}/{secret}", "with_secret_in_path", []),
     ("/api/streams/{workspace}/{agent}", "with_secret_in_header", [{"streamSecret": []}]),
-    ("/api/streams/{workspace}/{agent}/test", "as_member", [{"ApiKeyAuth": []}, {"cookieAuth": []}]),
+    ("/api/streams/{workspace}/{agent}/test", "as_member", [{"apiKey": []}, {"session": []}]),
 ]
 
 

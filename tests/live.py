@@ -39,7 +39,7 @@ class LiveServer:
         self.pid = self._process.pid
 
     def wait_until_healthy(self) -> None:
-        """Returns once `GET /api/health` answers 200; fails with the log's end if that takes 40 s or the process ends."""
+        """Returns once `GET /api/health` answers 200; fails with the log's end after 40 s or at its death."""
         deadline = time.monotonic() + _HEALTHY_S
         while not web.is_healthy(self.url):
             assert self._process.poll() is None, f"the server ended with code {self._process.poll()}:\n{tail(self.log)}"

@@ -92,7 +92,7 @@ def _refuse(connection: "Connection", exchange: Exchange, script: Script) -> Non
     text = "The scripted server fails as it was told."
     if script.flag("leak"):
         text += " Your key: " + exchange.headers.get("authorization", "")
-    names = ("retry-after", "retry-after-ms", "location")
+    names = ("retry-after", "retry-after-ms", "location", "content-type")
     headers = {name: script.options[name] for name in names if name in script.options}
     connection.respond(status, error_body(text, script.options.get("code", "scripted")), headers)
     connection.complete()
@@ -164,7 +164,7 @@ class _Stream:
         await self._speak(field, thoughts)
         await self._speak(b"content", words)
         if fault is None:
-            self._finish()
+            await self._finish()
         elif fault == "error-mid":
             self.connection.write(framed(b"data: " + error_body("The model broke down.", "server_error") + b"\n\n"))
             self._end()
@@ -211,12 +211,14 @@ class _Stream:
         choice = b'{"index":0,"delta":%b,"finish_reason":%b}' % (delta, finish_reason)
         return framed(self.head + choice + self.tail)
 
-    def _finish(self) -> None:
+    async def _finish(self) -> None:
         out = [self._event(b"{}", _encode(self.answer.finish_reason))]
         if self.usage_wanted and self.answer.usage is not None:
             out.append(framed(self.head + b'],"usage":' + _encode(self.answer.usage) + b"}\n\n"))
         out.append(framed(b"data: [DONE]\n\n"))
         self.connection.write(b"".join(out))
+        if tail := self.script.number("tail", 0):
+            await asyncio.sleep(tail)
         self._end()
 
     def _end(self) -> None:
