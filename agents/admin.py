@@ -173,7 +173,7 @@ class CredentialAdmin(ReadOnlyAdmin):
             "plain": made.plain,
             "back": reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist"),
         }
-        return TemplateResponse(request, "admin/secret_once.html", page, headers={"Cache-Control": "no-store"})
+        return TemplateResponse(request, "admin/secret_once.html", page)
 
 
 @admin.register(StreamSecret)

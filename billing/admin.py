@@ -196,7 +196,7 @@ class LedgerEntryAdmin(ReadOnlyAdmin):
     list_display = ["id", "account_id", "number", "kind", usd_column("amount_nano", "amount, USD"),
                     usd_column("balance_after_nano", "balance after, USD"), "reason", "created_at"]  # fmt: skip
     list_filter = ["kind"]
-    search_fields = ["=id", "=account__workspace_id", "=reservation__turn_id"]
+    search_fields = ["=id", "=account__workspace__id", "=reservation__turn_id"]
     ordering = ["-id"]
     fields = ["id", "account", "number", "kind", "amount", "balance_after", "reservation", "reason", "created_at"]
     readonly_fields = fields
@@ -211,7 +211,7 @@ class ReservationAdmin(ReadOnlyAdmin):
                     usd_column("reading_nano", "used so far, USD"), usd_column("charged_nano", "charged, USD"),
                     usd_column("uncovered_nano", "uncovered, USD"), "estimated", "opened_at"]  # fmt: skip
     list_filter = ["state", "estimated"]
-    search_fields = ["=id", "=turn_id", "=account__workspace_id"]
+    search_fields = ["=id", "=turn_id", "=account__workspace__id"]
     ordering = ["-id"]
     fields = ["id", "turn_id", "account", "state", "amount", "reading", "charged", "adjusted", "uncovered", "estimated",
               "opened_at", "expires_at", "closed_at"]  # fmt: skip

@@ -68,6 +68,7 @@ CELERY_BEAT_SCHEDULE = {
 OPENAI_API_KEY = env.text("OPENAI_API_KEY", "")
 OPENAI_BASE_URL = env.optional_url("OPENAI_BASE_URL", ("http", "https"))
 OPENAI_ON_ABORT = env.choice("OPENAI_ON_ABORT", ("cancel", "drain"), "cancel")
+OPENAI_IDLE_S = env.seconds("OPENAI_IDLE_S", 60)  # the longest silence of a provider, before and between tokens
 SIMULATED_MODEL = "simulated/echo-1"
 PROVIDER_CONFIGURED = bool(OPENAI_API_KEY or OPENAI_BASE_URL)
 DEFAULT_MODEL = env.text("DEFAULT_MODEL", "gpt-4o-mini" if PROVIDER_CONFIGURED else SIMULATED_MODEL)

@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 from django.conf import settings
 
 from streams.providers.base import Provider
-from streams.providers.openai import OpenAIProvider
+from streams.providers.openai import OpenAIProvider, Timeouts
 from streams.providers.simulated import SimulatedProvider
 
 _providers: "WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Provider]]" = WeakKeyDictionary()
@@ -26,6 +26,7 @@ def _configured() -> Provider:
         base_url=settings.OPENAI_BASE_URL or "https://api.openai.com/v1",
         api_key=settings.OPENAI_API_KEY,
         on_abort=settings.OPENAI_ON_ABORT,
+        timeouts=Timeouts(idle_s=settings.OPENAI_IDLE_S),
     )
 
 

@@ -246,7 +246,7 @@ class TestCredentials:
         assert staff.get(self._action(model, old, "rotate")).status_code == 200
         assert model.objects.count() == 1
         reply = staff.post(self._action(model, old, "rotate"), {"overlap_s": 60})
-        assert (reply.status_code, reply["Cache-Control"]) == (200, "no-store")
+        assert (reply.status_code, "no-store" in reply["Cache-Control"]) == (200, True)
         plain = re.search(r'<code id="secret"[^>]*>(\w+)</code>', reply.content.decode())[1]
         new = model.objects.exclude(pk=old.pk).get()
         assert vault.matches(plain, new.digest)

@@ -151,6 +151,22 @@ async def test_one_connection_serves_answers_one_after_another(upstream: Upstrea
     assert upstream.journal.connections == 1
 
 
+async def test_a_body_that_ends_a_little_after_done_leaves_the_connection_usable(upstream: Upstream) -> None:
+    async with provider(upstream.base_url) as source:
+        for _ in range(3):
+            assert (await read(source, asking("echo?tail=0.05")))[1] is None
+    assert upstream.journal.connections == 1
+
+
+async def test_a_body_that_does_not_end_after_done_holds_nobody_up(upstream: Upstream) -> None:
+    async with provider(upstream.base_url) as source, asyncio.timeout(1):
+        chunks, error = await read(source, asking("echo?tail=30"))
+        await read(source, asking())
+    assert error is None
+    assert chunks[-1] == ModelFinished("stop")
+    assert upstream.journal.connections == 2
+
+
 # Failures
 
 
@@ -172,6 +188,25 @@ async def test_a_passing_failure_is_asked_again_with_a_notice(upstream: Upstream
     assert error is None
     assert chunks[:5] == [RETRY_NOTICE, RETRY_NOTICE, *HELLO]
     assert RETRY_NOTICE.code == "provider_retry"
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "text/html", "text/event-stream", "nonsense"])
+async def test_a_failure_counts_whatever_its_type(upstream: Upstream, content_type: str) -> None:
+    async with provider(upstream.base_url, max_attempts=2) as source:
+        chunks, error = await read(source, asking(f"error-before?status=503&content-type={content_type}"))
+    assert chunks == [RETRY_NOTICE]
+    assert error is not None
+    assert "HTTP 503" in error.internal
+
+
+async def test_nobody_waits_for_an_attempt_that_could_not_be_made(upstream: Upstream) -> None:
+    began = time.monotonic()
+    times = Timeouts(connect_s=1, idle_s=1, total_s=1)
+    async with provider(upstream.base_url, timeouts=times, retry_delay_s=60) as source:
+        chunks, error = await read(source, asking("error-before?status=500"))
+    assert chunks == []
+    assert error is not None
+    assert time.monotonic() - began < 0.5
 
 
 async def test_attempts_are_counted(upstream: Upstream) -> None:
@@ -460,7 +495,7 @@ async def test_what_is_no_stream_is_refused_once(upstream: Upstream, content_typ
 # Secrets and configuration
 
 
-@pytest.mark.parametrize("pad", [0, 380, 395, 400, 410, 420, 430, 440])
+@pytest.mark.parametrize("pad", [0, 456, 458, 460, 462, 470])  # the longer ones put the key where the text is cut
 async def test_a_key_that_a_provider_repeats_is_scrubbed(
     upstream: Upstream, caplog: pytest.LogCaptureFixture, pad: int
 ) -> None:

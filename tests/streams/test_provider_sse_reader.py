@@ -21,6 +21,8 @@ def read(*pieces: bytes, bound: int = 1000) -> list[bytes]:
         (b"data: a\r\n\r\ndata: b\r\n\r\n", [b"a", b"b"]),
         (b"data: a\r\rdata: b\r\r", [b"a", b"b"]),
         (b"data: a\ndata: b\n\n", [b"a\nb"]),
+        (b"data: a\r\ndata: b\r\n\r\n", [b"a\nb"]),
+        (b"data: a\rdata: b\r\r", [b"a\nb"]),
         (b"data\n\n", [b""]),
         (b"data: \n\n", [b""]),
         (b": ping\n\n:\n\ndata: a\n: between\n\n", [b"a"]),
@@ -41,7 +43,21 @@ def test_what_a_stream_means(stream: bytes, events: list[bytes]) -> None:
 
 
 PIECES = st.sampled_from(
-    [b"data", b": ", b":", b"\n", b"\r", b"\r\n", b"\n\n", b"x", "ü😀".encode(), b" ", b"\xef\xbb\xbf"]
+    [
+        b"data: a",
+        b"data: b",
+        b"data",
+        b": ",
+        b":",
+        b"\n",
+        b"\r",
+        b"\r\n",
+        b"\n\n",
+        b"x",
+        "ü😀".encode(),
+        b" ",
+        b"\xef\xbb\xbf",
+    ]
 )
 
 
