@@ -146,7 +146,7 @@ def _settings(model: str, row: dict[str, Any]) -> AgentSettings:
 async def _messages(turn: Turn, *, continues: bool) -> tuple[ChatMessage, ...]:
     """What the model is asked: the body's messages, after those stored where the body does not bring them all."""
     incoming = turn.opening.incoming
-    if incoming.approvals or incoming.tool_results:
+    if incoming.approvals or (incoming.tool_results and not incoming.complete):
         raise Problem("conflict", "Nothing in this conversation waits for an approval or a tool's result.")
     if incoming.complete or not continues:
         return incoming.messages

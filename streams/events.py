@@ -40,7 +40,8 @@ class StepStarted(Event, frozen=True, gc=False):
 
 
 class TextDelta(Event, frozen=True, gc=False):
-    """A piece of the answer, in the provider's own cut; never empty. Neighbouring deltas form one block."""
+    """A piece of the answer, in the provider's own cut; never empty. Neighbouring deltas form one
+    block; a `Notice` between them does not end it."""
 
     text: str
 

@@ -17,6 +17,11 @@ _OFFSET = re.compile(r".*(?:[Zz]|[+-]\d\d:\d\d)", re.DOTALL)
 class Text(serializers.CharField):
     """A JSON string; NUL and lone surrogates are refused."""
 
+    def __init__(self, **kwargs: Any) -> None:
+        if not kwargs.get("allow_blank"):
+            kwargs.setdefault("min_length", 1)  # `blank` says so first; this is for the schema
+        super().__init__(**kwargs)
+
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
             self.fail("invalid")

@@ -10,6 +10,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serial
 from rest_framework import serializers
 
 from agents import problems
+from agents.api.fields import Input
 
 _IDEMPOTENCY_KEY = OpenApiParameter(
     "Idempotency-Key",
@@ -31,6 +32,12 @@ class OperationSchema(AutoSchema):
 
     def get_description(self) -> str:
         return ""
+
+    def _map_basic_serializer(self, serializer: serializers.Serializer, direction: str) -> Any:
+        described = super()._map_basic_serializer(serializer, direction)
+        if isinstance(serializer, Input):
+            described["additionalProperties"] = False
+        return described
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):

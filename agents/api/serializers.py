@@ -107,7 +107,7 @@ class RotateInput(Input):
 
 class ApiKeyInput(_Expiring):
     scopes = serializers.ListField(
-        child=serializers.ChoiceField(choices=ApiKey.Scope.choices), allow_empty=False, max_length=8
+        child=serializers.ChoiceField(choices=ApiKey.Scope.choices), allow_empty=False, min_length=1, max_length=8
     )
 
     def validate_scopes(self, value: list[str]) -> list[str]:

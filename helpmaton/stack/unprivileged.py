@@ -11,8 +11,9 @@ from pathlib import Path
 
 _ACCOUNT = "nobody"
 
-# From linux/prctl.h and linux/capability.h; Python has no names for them.
-_PR_SET_KEEPCAPS = 8
+# From linux/prctl.h, linux/securebits.h and linux/capability.h; Python has no names for them.
+_PR_SET_SECUREBITS = 28
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -51,7 +52,8 @@ def step_down(*paths: Path) -> Callable[[], None] | None:
     def become() -> None:
         libc = ctypes.CDLL(None, use_errno=True) if closed else None
         if libc:
-            _call(libc.prctl, _PR_SET_KEEPCAPS, 1, 0, 0, 0)
+            # Without it access(2), which PostgreSQL asks about its own binaries, would not know of the capability.
+            _call(libc.prctl, _PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
         os.setgroups([])
         os.setgid(owner.pw_gid)
         os.setuid(owner.pw_uid)

@@ -7,8 +7,7 @@ import socket
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import redis
+from urllib.parse import urlsplit
 
 from helpmaton.stack import servers
 from helpmaton.stack.failure import Failure, tail
@@ -44,19 +43,20 @@ def run(folder: Path, *, durable: bool = True) -> Valkey:
 
 def running(folder: Path) -> Valkey | None:
     """The server last started on this folder, if it answers and really serves it."""
+    folder = folder.resolve()
     try:
         url = (folder / "url").read_text()
-    except FileNotFoundError:
+        parts = urlsplit(url)
+        with socket.create_connection(("127.0.0.1", parts.port or 0), timeout=2) as connection:
+            connection.sendall(f"AUTH {parts.password}\r\nINFO server\r\nQUIT\r\n".encode())
+            answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+    except OSError:
         return None
-    client = redis.Redis.from_url(url, socket_timeout=2, decode_responses=True)
-    try:
-        if client.config_get("dir")["dir"] != str(folder.resolve()):
-            return None
-        return Valkey(url, int(client.info("server")["process_id"]), found=True)
-    except redis.RedisError:
+    facts = dict(line.split(":", 1) for line in answer.splitlines() if ":" in line)
+    # The port may belong to somebody else by now; only ours has this file and takes this password.
+    if facts.get("config_file") != str(folder / "valkey.conf"):
         return None
-    finally:
-        client.close()
+    return Valkey(url, int(facts["process_id"]), found=True)
 
 
 def _binary() -> Path:

@@ -44,11 +44,11 @@ RETRY_NOTICE = Notice("provider_retry", "The model's provider did not answer; as
 
 class Timeouts(msgspec.Struct, frozen=True):
     """In seconds: `connect` to the open connection, `idle` between two reads (and before the first), `total` for an
-    answer with all its attempts."""
+    answer with all its attempts: beyond the longest stream of any plan, whose end has a name of its own."""
 
     connect_s: float = 10.0
     idle_s: float = 60.0
-    total_s: float = 3600.0
+    total_s: float = 3900.0
 
 
 DEFAULT_TIMEOUTS = Timeouts()

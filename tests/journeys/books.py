@@ -35,14 +35,14 @@ class Books:
         self.connection = psycopg.connect(url, autocommit=True, row_factory=dict_row)
 
     def rows(self, statement: str, *parameters: Any) -> list[dict[str, Any]]:
-        return self.connection.execute(statement, parameters).fetchall()
+        return self.connection.execute(statement, parameters or None).fetchall()
 
     def one(self, statement: str, *parameters: Any) -> dict[str, Any]:
         [row] = self.rows(statement, *parameters)
         return row
 
     def run(self, statement: str, *parameters: Any) -> None:
-        self.connection.execute(statement, parameters)
+        self.connection.execute(statement, parameters or None)
 
     def insert(self, table: str, **values: Any) -> None:
         names = ", ".join(values)

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 import pytest
 from django.core.management import call_command
 
+from tests.live import LiveServer
+
 CLIENT = Path(__file__).resolve().parent.parent / "clients" / "usechat.mjs"
 DEADLINE_S = 40
 
@@ -21,12 +23,13 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def play(live_server_process: Callable[[], Any]) -> Play:
+def play(live_server_process: Callable[..., LiveServer], settings: Any) -> Play:
     """Plays a scenario of usechat.mjs against the demo agent of a live server; the lines it printed."""
     server = live_server_process()
+    settings.DEMO = True
     printed = io.StringIO()
     call_command("demo", "--json", stdout=printed)
-    api = server.base_url + urlsplit(json.loads(printed.getvalue())["stream_url"]).path
+    api = server.url + urlsplit(json.loads(printed.getvalue())["stream_url"]).path
 
     def run(scenario: str, prompt: str = "Tell me a story") -> list[Line]:
         done = subprocess.run(

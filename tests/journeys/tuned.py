@@ -13,7 +13,7 @@ _make = OpenAIProvider.__init__
 
 def _impatient(self: OpenAIProvider, base_url: str, api_key: str, **options: object) -> None:
     idle_s = float(os.environ.get("TEST_IDLE_S", "60"))
-    _make(self, base_url, api_key, **{"timeouts": Timeouts(idle_s=idle_s), "retry_delay_s": 0.05} | options)  # type: ignore[arg-type]
+    _make(self, base_url, api_key, **options | {"timeouts": Timeouts(idle_s=idle_s), "retry_delay_s": 0.05})  # type: ignore[arg-type]
 
 
 OpenAIProvider.__init__ = _impatient  # type: ignore[method-assign]

@@ -24,8 +24,8 @@ the server echoes. Names:
 Options of all: `n` words, `rate` words a second (0: at once), `delay` seconds before the status line, `stamp=1` makes
 each word its send time in nanoseconds of the monotonic clock, `times=k` misbehaves only for the first k requests with
 this very directive and echoes afterwards, `tail` seconds between `[DONE]` and the end of the body. `error-before` also
-takes `retry-after`, `retry-after-ms`, `location`, `content-type`, `code`, and `leak=1`, which puts the caller's key into
-the error's text as careless servers do.
+takes `retry-after`, `retry-after-ms`, `location`, `content-type`, `code`, and `leak=1`, which puts the caller's key
+into the error's text as careless servers do.
 """
 
 import re

@@ -1,0 +1,39 @@
+"""One of the processes of a race for credit: sends ledger items over many connections at once (`test_ledger_race`).
+
+Reads a job as a line of JSON {conninfo, connections, statement, items}, says `ready`, waits for a line, and then prints
+the rows the statement answered, one list of JSON, in the order of the items.
+"""
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+import psycopg
+
+
+async def run(job: dict[str, Any]) -> list[list[Any]]:
+    """All items are in flight from the start as far as there are connections for them."""
+    connections = [
+        await psycopg.AsyncConnection.connect(job["conninfo"], autocommit=True, prepare_threshold=1)
+        for _ in range(job["connections"])
+    ]
+    waiting = list(enumerate(job["items"]))
+    answers: list[Any] = [None] * len(waiting)
+
+    async def work(connection: psycopg.AsyncConnection) -> None:
+        while waiting:
+            place, item = waiting.pop()
+            cursor = await connection.execute(job["statement"], [json.dumps([item])])
+            answers[place] = await cursor.fetchone()
+
+    print("ready", flush=True)
+    sys.stdin.readline()
+    await asyncio.gather(*(work(connection) for connection in connections))
+    for connection in connections:
+        await connection.close()
+    return answers
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(run(json.loads(sys.stdin.readline())))), flush=True)
