@@ -27,9 +27,9 @@ def change(
 ) -> ModelPrice:
     """A new price from `now` on, in nano-dollars per million tokens; older rows stay as history. Raises InvalidPrice."""
     if min(input_nano, output_nano, cached_input_nano or 0) < 0:
-        raise InvalidPrice("a price is never negative; 0 makes the model free")
+        raise InvalidPrice("A price is never negative; 0 makes the model free")
     if cached_input_nano is not None and cached_input_nano > input_nano:
-        raise InvalidPrice("cached input never costs more than input")
+        raise InvalidPrice("Cached input never costs more than input")
     return ModelPrice.objects.create(
         model=model,
         input_nano=input_nano,

@@ -62,7 +62,7 @@ async def run(turn: Turn) -> None:
         try:
             predecessor = _predecessor(turn)
             await admission.admit(turn, known_conversation=predecessor.conversation_id if predecessor else None)
-            await _take_over(turn, predecessor)
+            await _take_over(turn)
             await _hold_credits(turn)
             ending = await _answer(turn)
         except Problem as refusal:
@@ -93,8 +93,14 @@ def _predecessor(turn: Turn) -> Turn | None:
     return registry.of_this_loop().find(opening.agent_id, opening.caller.scope, chat)
 
 
-async def _take_over(turn: Turn, predecessor: Turn | None) -> None:
-    """A chat has one running turn: an earlier one ends, and its credits are free before ours are held."""
+async def _take_over(turn: Turn) -> None:
+    """A chat has one running turn: an earlier one ends, and its credits are free before ours are held.
+
+    Looked up and named without a pause between, so that of two that come at once the later sees the earlier.
+    """
+    predecessor = _predecessor(turn)
+    if predecessor is not None:
+        turn.conversation_id = predecessor.conversation_id
     registry.of_this_loop().name(turn)
     if predecessor is not None and predecessor.task is not None and not predecessor.task.done():
         predecessor.end("superseded")

@@ -56,7 +56,7 @@ class RestView(APIView):
     parser_classes = [StrictJSONParser]
     content_negotiation_class = AlwaysJSON
     schema = OperationSchema()
-    metadata_class = None  # OPTIONS tells nothing: it is for preflights, and this API is called by servers
+    http_method_names = ["get", "head", "post", "patch", "delete"]  # no preflights: this API is called by servers
 
     def initial(self, request: Request, *args: object, **kwargs: object) -> None:
         super().initial(request, *args, **kwargs)

@@ -1,6 +1,6 @@
 """How the API is described: security schemes, the problem body, and one decorator for every operation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -91,12 +91,14 @@ def operation(
     request: Any = None,
     status: int = 200,
     refusals: Sequence[int] = (),
+    others: Mapping[int, Any] | None = None,
     parameters: Sequence[OpenApiParameter] = (),
     public: bool = False,
     repeatable: bool = False,
     paged: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Describes a view method. `refusals` are the statuses it may refuse with beyond those of its kind."""
+    """Describes a view method. `refusals` are the statuses it may refuse with beyond those of its kind, `others` what
+    it may answer with besides `response`, by status."""
     statuses = set(refusals)
     if not public:
         statuses |= {401, 403}

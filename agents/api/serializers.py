@@ -32,8 +32,7 @@ class MemberSerializer(serializers.ModelSerializer):
 
 
 class AgentInput(Input):
-    """Bounds are the model's; its constraints hold whatever comes another way."""
-
+    # Bounds are the model's; its constraints hold whatever comes another way.
     name = Text(max_length=100)
     system_prompt = Text(max_length=100_000, allow_blank=True, trim_whitespace=False, required=False)
     model = Text(max_length=200, required=False)

@@ -39,7 +39,14 @@ class PublicView(RestView):
 
 
 class HealthView(PublicView):
-    @operation("getHealth", "Whether it can serve", tag="service", response=_HealthSerializer, public=True)
+    @operation(
+        "getHealth",
+        "Whether it can serve",
+        tag="service",
+        response=_HealthSerializer,
+        others={503: _HealthSerializer},
+        public=True,
+    )
     def get(self, request: Request) -> Response:
         parts = {"database": _database_answers(), "redis": _redis_answers()}
         states = {name: "ok" if answers else "unavailable" for name, answers in parts.items()}

@@ -100,7 +100,7 @@ def _running(
             supervisor.wait(lambda: web.is_healthy(stack.address), _HEALTHY_S, "The web server's start")
             step(f"{options.server} answers at {stack.address}")
         worker = [*_python("celery"), "-A", "helpmaton", "--quiet", "worker", "-B", "--concurrency", "2"]
-        worker += ["--schedule", str(stack.folder / "beat")]
+        worker += ["--hostname", f"{stack.name}@%h", "--schedule", str(stack.folder / "beat")]
         # A line for each sweep would bury what the web server says.
         supervisor.start("worker", worker, {"LOG_LEVEL": "WARNING"} | environment, stack.logs / "worker.log")
         (stack.folder / "started").touch()

@@ -18,6 +18,8 @@ from helpmaton.stack.failure import Failure, tail
 
 _ROLE = "helpmaton"
 _START_S = 30.0
+# What a start says while the processes of a server that was killed are on their way out.
+_STILL_DYING = ("pre-existing shared memory block", "Is another postmaster")
 _STOP_S = 20.0
 
 # The password is 32 random bytes: iterating its hash protects nothing and would cost each connection 5 ms.
@@ -141,19 +143,23 @@ def _start(folder: Path, settings: dict[str, str]) -> Postgres:
     options = [word for name, value in (settings | {"port": str(port)}).items() for word in ("-c", f"{name}={value}")]
     log = folder / "log"
     command = [str(_binaries() / "postgres"), "-D", str(folder / "data"), *options]
-    try:
-        become = unprivileged.step_down(_binaries(), folder / "data")
-        process = servers.start(command, log, environment=_plain_environment(), become=become)
-    except (unprivileged.Unreachable, subprocess.SubprocessError, OSError) as reason:
-        raise Failure(f"PostgreSQL could not be started: {reason}") from reason
     deadline = time.monotonic() + _START_S
-    while process.poll() is None and time.monotonic() < deadline:
-        if server := running(folder):
-            return replace(server, found=False)
-        time.sleep(0.03)
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-    raise Failure(f"PostgreSQL did not start. The end of {log}:\n{tail(log)}")
+    while True:
+        try:
+            become = unprivileged.step_down(_binaries(), folder / "data")
+            process = servers.start(command, log, environment=_plain_environment(), become=become)
+        except (unprivileged.Unreachable, subprocess.SubprocessError, OSError) as reason:
+            raise Failure(f"PostgreSQL could not be started: {reason}") from reason
+        while process.poll() is None and time.monotonic() < deadline:
+            if server := running(folder):
+                return replace(server, found=False)
+            time.sleep(0.03)
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        elif time.monotonic() < deadline and any(sign in tail(log, 3) for sign in _STILL_DYING):
+            time.sleep(0.2)
+            continue
+        raise Failure(f"PostgreSQL did not start. The end of {log}:\n{tail(log)}")
 
 
 def _lines(folder: Path) -> list[str] | None:

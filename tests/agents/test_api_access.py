@@ -163,3 +163,4 @@ def test_a_method_that_is_not_there_is_405():
     for method in ("PUT", "OPTIONS", "DELETE"):
         reply = make.session(make.owner(workspace)).call(method, f"workspaces/{workspace.pk}/credits")
         assert (reply.status_code, reply.json()["code"]) == (405, "method_not_allowed")
+        assert reply["Allow"] == "GET, HEAD"

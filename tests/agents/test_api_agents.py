@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from agents.api.serializers import AgentInput
 from agents.models import Agent
 from tests.agents import make
 
@@ -49,6 +50,12 @@ def test_an_agent_comes_back_as_it_was_given(api, path, workspace):
     again = api.get(f"{path}/{made['id']}")
     assert (again.status_code, again.json(), again["ETag"]) == (200, made, '"1"')
     assert again["Cache-Control"] == "no-store"
+
+
+def test_every_setting_of_the_model_can_be_given():
+    kept = {"id", "workspace", "version", "created_at", "updated_at", "deleted_at"}
+    assert set(FULL) == {field.name for field in Agent._meta.fields} - kept
+    assert set(AgentInput().fields) == set(FULL)
 
 
 def test_a_name_is_enough(api, path, settings):

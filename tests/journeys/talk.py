@@ -33,7 +33,8 @@ class Reply:
 
     async def body(self) -> bytes:
         """All that was sent, to the end."""
-        self.received += await self._response.content.read()
+        if not self._response.closed:
+            self.received += await self._response.content.read()
         return bytes(self.received)
 
     async def json(self) -> Any:

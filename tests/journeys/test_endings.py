@@ -89,7 +89,7 @@ async def test_length_limit(client: Client, books: Books) -> None:
     async with await client.post(world.path, prompt) as reply:
         events = await reply.all()
 
-    assert events[-1]["finishReason"] == "length"
+    assert events[-1]["finishReason"] == "length", events
     assert text_of(events).split() == [f"tok{n}" for n in range(5)]
     the_turn(world, "finished")
     assert world.spent == price(tokens(prompt), 5)

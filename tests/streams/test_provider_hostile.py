@@ -14,8 +14,6 @@ from tests.upstream.server import Upstream, scripted_upstream
 
 pytestmark = pytest.mark.asyncio
 
-HELLO = [TextDelta("Hello "), TextDelta("there "), TextDelta("you")]
-
 
 @pytest.fixture
 async def upstream() -> AsyncIterator[Upstream]:

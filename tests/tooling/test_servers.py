@@ -1,6 +1,5 @@
 """The embedded servers: real ones, started, stopped, killed and found again."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -57,7 +56,7 @@ def test_postgres_keeps_its_data_over_a_stop_and_a_crash(deep):
 
     second = postgres.run(deep)
     note(second.database_url("postgres"), "before the crash")
-    os.kill(second.pid, signal.SIGKILL)
+    servers.end("PostgreSQL", second.pid, signal.SIGKILL, 5)
 
     third = postgres.run(deep)
     assert notes(third.database_url("postgres")) == ["before the crash", "before the stop"]

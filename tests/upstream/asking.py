@@ -40,6 +40,5 @@ async def read(source: OpenAIProvider, request: ModelRequest) -> tuple[list[Chun
 
 def raw(*pieces: bytes, **options) -> str:
     """The script that sends these very bytes."""
-    body = base64.urlsafe_b64encode(b"".join(pieces)).decode().rstrip("=")
-    body += "=" * (-len(body) % 4)
-    return "raw?body=" + body.replace("=", "%3D") + "".join(f"&{name}={value}" for name, value in options.items())
+    body = base64.urlsafe_b64encode(b"".join(pieces)).decode().replace("=", "%3D")
+    return f"raw?body={body}" + "".join(f"&{name}={value}" for name, value in options.items())
