@@ -35,8 +35,8 @@ class Listed(NamedTuple):
 
 
 def listed() -> list[Listed]:
-    """Every model with one certain price: OpenAI's by bare name, OpenRouter's by `maker/name`, and the simulated one."""
-    from genai_prices import data_snapshot
+    """Every model with one certain price: OpenAI's by bare name, OpenRouter's by `maker/name`, and the simulated."""
+    from genai_prices import data_snapshot  # here, because its data takes most of a second to load
 
     source = f"genai-prices {version('genai-prices')}"
     rows = {SIMULATED: Listed(SIMULATED, 100_000_000, 400_000_000, None, "built in")}

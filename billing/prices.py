@@ -25,7 +25,7 @@ def current(model: str, now: datetime) -> Price | None:
 def change(
     *, model: str, input_nano: int, output_nano: int, cached_input_nano: int | None, now: datetime, source: str
 ) -> ModelPrice:
-    """A new price from `now` on, in nano-dollars per million tokens; older rows stay as history. Raises InvalidPrice."""
+    """A price from `now` on, in nano-dollars per million tokens; older rows stay as history. Raises InvalidPrice."""
     if min(input_nano, output_nano, cached_input_nano or 0) < 0:
         raise InvalidPrice("A price is never negative; 0 makes the model free")
     if cached_input_nano is not None and cached_input_nano > input_nano:

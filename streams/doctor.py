@@ -8,6 +8,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
+import kombu.exceptions
 import redis
 from celery import Celery
 from channels.layers import get_channel_layer
@@ -24,6 +25,8 @@ from billing import ids, prices
 SWEEP_KEY = f"{settings.REDIS_PREFIX}sweep:last"
 SWEEP_LATE_S = 60
 SKEW_S = 2
+TOGETHER_S = 0.05
+SECRET_KEY_LENGTH = 50
 EMBEDDED_FOLDER = "/.data"
 
 
@@ -61,7 +64,7 @@ def _finding(name: str, check: Callable[[], str]) -> Finding:
         return Finding(name, "warn", str(doubt))
     except Trouble as trouble:
         return Finding(name, "fail", str(trouble))
-    except (DatabaseError, redis.RedisError, OSError) as problem:
+    except (DatabaseError, redis.RedisError, kombu.exceptions.KombuError, OSError) as problem:
         return Finding(name, "fail", f"No answer: {type(problem).__name__}: {problem}".strip())
 
 
@@ -154,8 +157,6 @@ def _sweep() -> str:
 
 
 def _keys() -> str:
-    if len(settings.SECRET_KEY) < 50:
-        raise Doubt(f"SECRET_KEY has {len(settings.SECRET_KEY)} characters; 50 or more are advised.")
     for key in settings.FIELD_ENCRYPTION_KEYS:
         if Fernet(key).decrypt(Fernet(key).encrypt(b"doctor")) != b"doctor":
             raise Trouble("A key in FIELD_ENCRYPTION_KEYS does not open what it sealed.")
@@ -168,6 +169,8 @@ def _keys() -> str:
             raise Trouble(
                 "FIELD_ENCRYPTION_KEYS lacks the key of values in the database: put the old one back."
             ) from None
+    if len(settings.SECRET_KEY) < SECRET_KEY_LENGTH:
+        raise Doubt(f"SECRET_KEY has {len(settings.SECRET_KEY)} characters; {SECRET_KEY_LENGTH} or more are advised.")
     return f"SECRET_KEY is long enough; {len(settings.FIELD_ENCRYPTION_KEYS)} field key(s) open what is stored."
 
 
@@ -192,7 +195,7 @@ def _buffering(stream_url: str) -> str:
     if len(arrivals) < 5:
         raise Doubt(f"Only {len(arrivals)} pieces of text arrived: too few to tell.")
     spread = arrivals[-1] - arrivals[0]
-    if len(set(arrivals)) < 3:
+    if spread < TOGETHER_S:
         raise Trouble(f"{len(arrivals)} pieces of text arrived together after {arrivals[0]:.1f} s: a proxy buffers.")
     return f"{len(arrivals)} pieces of text over {spread:.1f} s, the first after {arrivals[0]:.2f} s: nothing buffers."
 

@@ -53,9 +53,9 @@ WITH turn AS (
     UPDATE streams_conversation SET updated_at = now() WHERE id IN (SELECT conversation_id FROM turn)
 )
 INSERT INTO streams_message (id, conversation_id, turn_id, role, parts, created_at)
-SELECT %(message)s, turn.conversation_id, turn.id, 'assistant', %(parts)s, now()
+SELECT %(message)s, turn.conversation_id, turn.id, 'assistant', %(parts)s::jsonb, now()
   FROM turn
- WHERE %(parts)s IS NOT NULL
+ WHERE %(parts)s::jsonb IS NOT NULL
 ON CONFLICT DO NOTHING
 """
 

@@ -72,6 +72,7 @@ class Turn:
         self.reserving = False
         self.meter: Meter | None = None
         self.lease_until = float("inf")
+        self.shortage: dict[str, object] = {}
         # How it ends.
         self.interruption: str | None = None
         self.closing = False

@@ -122,14 +122,9 @@ async def _hold_credits(turn: Turn) -> None:
     except LedgerUnavailable:
         raise Problem("unavailable", "Credits cannot be held at the moment.", headers={"Retry-After": "2"}) from None
     if outcome.outcome != "held":
-        raise Ended(
-            "insufficient_credits",
-            workspaceId=turn.workspace_id,
-            required=money.usd(hold.least),
-            available=money.usd(outcome.available),
-            currency="USD",
-        )
+        raise Ended("insufficient_credits", **_shortage(turn, hold.least, outcome.available))
     turn.lease_until = sent + ledger.LEASE_S
+    turn.shortage = _shortage(turn, hold.wanted, outcome.amount)
     turn.meter = Meter(
         turn.price,
         held_nano=outcome.amount,
@@ -137,6 +132,16 @@ async def _hold_credits(turn: Turn) -> None:
         prompt_tokens=prompt_tokens,
         cap_tokens=cap,
     )
+
+
+def _shortage(turn: Turn, required_nano: int, available_nano: int) -> dict[str, object]:
+    """What a reader is told of credits that do not suffice."""
+    return {
+        "workspaceId": turn.workspace_id,
+        "required": money.usd(required_nano),
+        "available": money.usd(available_nano),
+        "currency": "USD",
+    }
 
 
 async def _answer(turn: Turn) -> Ending:
@@ -172,7 +177,7 @@ async def _answer(turn: Turn) -> Ending:
         return endings.aborted(turn.interruption)
     turn.log.append(StepFinished())
     if reason is not None and reason.reason == "length" and turn.meter.limited_by == "insufficient_credits":
-        return Ended("insufficient_credits", workspaceId=turn.workspace_id, currency="USD").ending
+        return Ended("insufficient_credits", **turn.shortage).ending
     return endings.finished(reason.reason if reason is not None else "other")
 
 
@@ -188,7 +193,7 @@ def _take(turn: Turn, chunk: Chunk) -> ModelFinished | None:
             if paid and (isinstance(chunk, TextDelta) or turn.agent.show_reasoning):
                 turn.log.append(chunk if paid == text else type(chunk)(paid))
             if len(paid) < len(text):
-                raise Ended(turn.meter.limited_by)
+                raise Ended(turn.meter.limited_by, **(turn.shortage if turn.meter.limited_by != "output_limit" else {}))
         case Usage():
             turn.meter.report(chunk)
         case Notice():

@@ -4,11 +4,12 @@ import json
 from io import StringIO
 
 import pytest
+from django.core.management import CommandError, call_command
+
 from agents import vault
 from agents.models import Agent, ApiKey, Membership, StreamSecret, User, Workspace
 from billing import audit, ledger
 from billing.models import CreditAccount
-from django.core.management import CommandError, call_command
 
 pytestmark = pytest.mark.django_db
 
@@ -78,7 +79,9 @@ def test_a_second_call_changes_nothing_but_the_credentials() -> None:
     assert available(second) == 10_000_000_000
     assert [User.objects.count(), Workspace.objects.count(), Agent.objects.count()] == [1, 1, 1]
 
-    old, new = (StreamSecret.objects.get(public_id=vault.public_id(made["stream_secret"], "hms")) for made in (first, second))
+    old, new = (
+        StreamSecret.objects.get(public_id=vault.public_id(made["stream_secret"], "hms")) for made in (first, second)
+    )
     assert old.revoked_at is not None
     assert new.revoked_at is None
     assert old.lineage == new.lineage, "chats of the demo go on"
@@ -88,7 +91,8 @@ def test_a_second_call_changes_nothing_but_the_credentials() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spent", "left"), [(8_999_999_999, 1_000_000_001), (9_000_000_001, 10_000_000_000), (10_000_000_000, 10_000_000_000)]
+    ("spent", "left"),
+    [(8_999_999_999, 1_000_000_001), (9_000_000_001, 10_000_000_000), (10_000_000_000, 10_000_000_000)],
 )
 def test_credit_is_topped_up_only_when_nearly_spent(spent: int, left: int) -> None:
     made = run()

@@ -3,13 +3,13 @@
 from datetime import timedelta
 
 import pytest
-from agents import sign_in
-from agents.models import Agent, Membership, User, Workspace
 from django.core import signing
 from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
 
+from agents import sign_in
+from agents.models import Agent, Membership, User, Workspace
 from tests.billing.books import open_account
 
 pytestmark = pytest.mark.django_db
@@ -139,5 +139,3 @@ def test_signing_out(client: Client, user: User) -> None:
     assert client.get("/sign-out").status_code == 405
     client.post("/sign-out")
     assert not is_signed_in(client)
-
-

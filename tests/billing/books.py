@@ -2,10 +2,9 @@
 
 from typing import NamedTuple
 
+from agents.models import User, Workspace
 from billing import ids, ledger
 from billing.models import CreditAccount, Plan, Reservation, Subscription
-
-from agents.models import User, Workspace
 
 PLAN = {
     "requests_per_second": 2_000,

@@ -24,12 +24,12 @@ class CuttingProxy:
 
     host: str
     port: int
-    cuts_unanswered: int = 0  # before a byte of the answer was seen here
+    cuts_unanswered: int = 0  # before a byte of the answer had come here
     cuts_answered: int = 0  # PostgreSQL had committed, and the door could not know
     passed: dict[Direction, int] = field(default_factory=lambda: {"request": 0, "answer": 0})
 
     async def __aenter__(self) -> "CuttingProxy":
-        self._cut: Cut | None = None
+        self.arm(None)
         self._tasks: set[asyncio.Task[None]] = set()
         self._server = await asyncio.start_server(self._accept, "127.0.0.1")
         self.listens_on = self._server.sockets[0].getsockname()[1]
@@ -49,7 +49,8 @@ class CuttingProxy:
 
     def arm(self, cut: Cut | None) -> None:
         """Cut the next call that begins so; the counts of bytes begin again."""
-        self._cut = cut
+        self._cut: Cut | None = cut
+        self._answered = False
         self.passed = {"request": 0, "answer": 0}
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -82,7 +83,8 @@ class CuttingProxy:
                 last = cut is not None and cut.of == direction and self.passed[direction] + len(data) > cut.size
                 if last:
                     data = data[: cut.size - self.passed[direction]]
-                self.passed[direction] += len(data) or int(direction == "answer")
+                self.passed[direction] += len(data)
+                self._answered = self._answered or direction == "answer"
                 sink.write(data)
                 await sink.drain()
                 if last:
@@ -97,7 +99,7 @@ class CuttingProxy:
         if self._cut is not cut:
             return
         self._cut = None
-        if self.passed["answer"]:
+        if self._answered:
             self.cuts_answered += 1
         else:
             self.cuts_unanswered += 1

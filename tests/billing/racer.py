@@ -27,7 +27,8 @@ async def run(job: dict[str, Any]) -> list[list[Any]]:
             cursor = await connection.execute(job["statement"], [json.dumps([item])])
             answers[place] = await cursor.fetchone()
 
-    print("ready", flush=True)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     sys.stdin.readline()
     await asyncio.gather(*(work(connection) for connection in connections))
     for connection in connections:
@@ -36,4 +37,4 @@ async def run(job: dict[str, Any]) -> list[list[Any]]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asyncio.run(run(json.loads(sys.stdin.readline())))), flush=True)
+    sys.stdout.write(json.dumps(asyncio.run(run(json.loads(sys.stdin.readline())))) + "\n")

@@ -4,10 +4,10 @@ import json
 from io import StringIO
 
 import pytest
-from billing import audit, ids, ledger
 from django.core.management import call_command
 from django.db import connection
 
+from billing import audit, ids, ledger
 from tests.billing.books import open_account
 
 pytestmark = pytest.mark.django_db

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 import psycopg
 import pytest
 import pytest_asyncio
+from django.db import connection
+
 from billing import ids, ledger, postgres
 from billing.audit import violations
 from billing.door import Door, LedgerFault, LedgerUnavailable, Rider
-from django.db import connection
-
 from tests.billing.books import books, open_account
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -10,11 +10,11 @@ import random
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
 from billing import audit, ids, ledger, postgres
 from billing.door import Door, Rider
 from billing.ledger import Item, Outcome
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
-
 from tests.billing.books import Books, books, open_account
 from tests.billing.cutting_proxy import Cut, CuttingProxy
 
@@ -95,4 +95,3 @@ def test_a_cut_commit_leaves_each_item_one_outcome_and_the_books_right() -> None
         else:
             assert again[:4] == outcome[:4]
     assert books(account) == Books(OPENING + granted - charged, HOLD)
-    print(f"{proxy.cuts_unanswered} cuts before and {proxy.cuts_answered} after an answer")  # noqa: T201

@@ -1,12 +1,12 @@
 """Every law that is a constraint, broken on purpose with the pen that by-passes the code: plain SQL."""
 
 import pytest
-from billing import audit, ids, ledger
-from billing.models import AppendOnly, LedgerEntry
 from django.apps import apps
 from django.db import IntegrityError, connection, transaction
 from django.db.models import CheckConstraint, UniqueConstraint
 
+from billing import audit, ids, ledger
+from billing.models import AppendOnly, LedgerEntry
 from tests.billing.books import open_account
 
 pytestmark = pytest.mark.django_db

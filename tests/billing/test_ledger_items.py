@@ -4,12 +4,12 @@ Amounts are nano-dollars; each account begins with 1,000 and each hold is of 100
 """
 
 import pytest
-from billing import audit, ids, ledger
-from billing.ledger import Item, Outcome
-from billing.models import LedgerEntry
 from django.db import DataError, IntegrityError, connection, transaction
 from django.db.utils import ProgrammingError
 
+from billing import audit, ids, ledger
+from billing.ledger import Item, Outcome
+from billing.models import LedgerEntry
 from tests.billing.books import Books, books, hold_of, lapse, open_account
 
 pytestmark = pytest.mark.django_db

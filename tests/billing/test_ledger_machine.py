@@ -8,13 +8,13 @@ nothing. After every step the account agrees with the model and the auditor find
 from dataclasses import dataclass, field
 
 import pytest
-from billing import audit, ids, ledger
-from billing.ledger import Item, Outcome
 from django.db import transaction
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
+from billing import audit, ids, ledger
+from billing.ledger import Item, Outcome
 from tests.billing.books import Books, books, lapse, open_account
 
 pytestmark = pytest.mark.django_db

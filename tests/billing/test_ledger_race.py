@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import psycopg
 import pytest
+
 from billing import audit, ids, ledger, money, postgres
 from billing.ledger import Item, Outcome
-
 from tests.billing.books import Books, books, open_account
 
 SQL = Path(ledger.__file__).parent / "sql" / "ledger_apply.sql"

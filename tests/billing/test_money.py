@@ -3,9 +3,10 @@
 from decimal import Decimal
 
 import pytest
-from billing import money
 from hypothesis import given
 from hypothesis import strategies as st
+
+from billing import money
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,23 @@ def test_dollars_are_read_as_people_write_them(text: str, nano: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "x", "1e3", "1.", ".5", "+1", "--1", "1,000", "1.0000000001", "1234567890", "NaN", "Infinity", "1 2", "$1"],
+    [
+        "",
+        " ",
+        "x",
+        "1e3",
+        "1.",
+        ".5",
+        "+1",
+        "--1",
+        "1,000",
+        "1.0000000001",
+        "1234567890",
+        "NaN",
+        "Infinity",
+        "1 2",
+        "$1",
+    ],
 )
 def test_anything_else_is_no_money(text: str) -> None:
     with pytest.raises(money.NotMoney):

@@ -4,12 +4,12 @@ from datetime import timedelta
 from io import StringIO
 
 import pytest
-from billing import catalogue, prices
-from billing.models import LedgerEntry, ModelPrice, Subscription
-from billing.pricing import Price
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
+from billing import catalogue, prices
+from billing.models import LedgerEntry, ModelPrice, Subscription
+from billing.pricing import Price
 from tests.billing.books import Books, books, open_account
 
 pytestmark = pytest.mark.django_db

@@ -3,10 +3,11 @@
 from fractions import Fraction
 
 import pytest
-from billing import pricing
-from billing.pricing import Price
 from hypothesis import given
 from hypothesis import strategies as st
+
+from billing import pricing
+from billing.pricing import Price
 
 PRICES = st.builds(
     lambda cached, more, output: Price(cached + more, output, cached),
@@ -34,9 +35,7 @@ def test_cost(price: Price, tokens: tuple[int, int, int], nano: int) -> None:
 @pytest.mark.parametrize("tokens", [(-1, 0, 0), (0, -1, 0), (0, 0, -1), (5, 0, 6)])
 def test_impossible_counts_are_refused(tokens: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="token counts"):
-        pricing.cost(
-            Price(1, 1, 1), input_tokens=tokens[0], output_tokens=tokens[1], cached_input_tokens=tokens[2]
-        )
+        pricing.cost(Price(1, 1, 1), input_tokens=tokens[0], output_tokens=tokens[1], cached_input_tokens=tokens[2])
 
 
 @given(PRICES, TOKENS, TOKENS, st.data())

@@ -1,9 +1,9 @@
 """The database of the journeys, read and written directly: what was charged, what is held, and how turns ended."""
 
+import asyncio
 import time
 from typing import Any
 
-import msgspec
 import psycopg
 from psycopg.rows import dict_row
 
@@ -70,7 +70,7 @@ class Books:
             workspace_id,
         )
 
-    def ended(self, workspace_id: str, *, seconds: float = 10.0, count: int | None = None) -> list[dict[str, Any]]:
+    async def ended(self, workspace_id: str, *, seconds: float = 10.0, count: int | None = None) -> list[dict[str, Any]]:
         """The workspace's turns once all of them (and at least `count`) have ended and nothing is held any more."""
         deadline = time.monotonic() + seconds
         while True:
@@ -82,7 +82,7 @@ class Books:
                 return turns
             if time.monotonic() > deadline:
                 raise AssertionError(f"still open after {seconds} s: {pending}, {turns}")
-            time.sleep(0.02)
+            await asyncio.sleep(0.02)
 
     def violations(self) -> list[dict[str, Any]]:
         """What `manage.py audit_ledger` would list."""
@@ -94,7 +94,3 @@ class Books:
 
     def close(self) -> None:
         self.connection.close()
-
-
-def decoded(body: bytes) -> Any:
-    return msgspec.json.decode(body)

@@ -20,6 +20,7 @@ class Reply:
         self.headers = response.headers
         self.received = bytearray()
         self._taken = 0
+        self._whole = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -33,8 +34,9 @@ class Reply:
 
     async def body(self) -> bytes:
         """All that was sent, to the end."""
-        if not self._response.closed:
+        if not self._whole:
             self.received += await self._response.content.read()
+            self._whole = True
         return bytes(self.received)
 
     async def json(self) -> Any:
@@ -50,6 +52,7 @@ class Reply:
                     yield event
             piece = await self._response.content.readany()
             if not piece:
+                self._whole = True
                 return
             self.received += piece
 

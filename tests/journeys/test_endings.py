@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from billing import money
+from billing import ledger, money
 from tests.journeys.books import Books, price, tokens
 from tests.journeys.talk import Client, checked_ui, kinds, reread, text_of, ui_body
 from tests.journeys.world import USD, World
@@ -20,9 +20,9 @@ from tests.upstream.server import Upstream
 CHAT = "chat-of-this-very-test"
 
 
-def the_turn(world: World, ending: str) -> dict[str, Any]:
+async def the_turn(world: World, ending: str) -> dict[str, Any]:
     """The only turn of the world, over and settled."""
-    [turn] = world.nothing_is_open(turns=1)
+    [turn] = await world.nothing_is_open(turns=1)
     assert turn["ending"] == ending
     return turn
 
@@ -55,7 +55,7 @@ async def test_finished_in_plain(client: Client, world: World, upstream: Upstrea
     }  # fmt: skip
     assert events[-1]["cost"] == money.usd(charged)
     assert [event["seq"] for event in events] == sorted({event["seq"] for event in events})
-    turn = the_turn(world, "finished")
+    turn = await the_turn(world, "finished")
     assert (world.spent, turn["answer"]) == (charged, prompt)
     assert upstream.journal.last().client_closed_at is None
 
@@ -69,7 +69,7 @@ async def test_finished_in_ui(client: Client, world: World) -> None:
     assert ui_checker.text_of(chunks) == prompt
     charged = price(tokens(prompt), len(prompt.split()))
     assert chunks[-1]["messageMetadata"]["cost"] == money.usd(charged)
-    the_turn(world, "finished")
+    await the_turn(world, "finished")
     assert world.spent == charged
 
 
@@ -80,18 +80,18 @@ async def test_finished_in_json(client: Client, world: World) -> None:
 
     charged = price(tokens("One two three"), 3)
     assert (told["text"], told["finish_reason"], told["cost"]) == ("One two three", "stop", money.usd(charged))
-    assert told["turn_id"] == the_turn(world, "finished")["id"]
+    assert told["turn_id"] == (await the_turn(world, "finished"))["id"]
     assert world.spent == charged
 
 
 async def test_length_limit(client: Client, books: Books) -> None:
-    world, prompt = World(books, max_output_tokens=5), "scripted/slow?n=50&rate=500"
+    world, prompt = World(books, max_output_tokens=5), "a b c d e f g"
     async with await client.post(world.path, prompt) as reply:
         events = await reply.all()
 
     assert events[-1]["finishReason"] == "length", events
-    assert text_of(events).split() == [f"tok{n}" for n in range(5)]
-    the_turn(world, "finished")
+    assert text_of(events) == "a b c d e "
+    await the_turn(world, "finished")
     assert world.spent == price(tokens(prompt), 5)
 
 
@@ -102,9 +102,10 @@ async def test_a_provider_that_heeds_no_limit(client: Client, books: Books, upst
 
     assert kinds(events) == ["start", "text-delta", "error", "done"]
     assert events[-2]["code"] == "output_limit"
-    assert len(text_of(events)) == 4 * 8, "a third more than the limit, by our count"
-    the_turn(world, "output_limit")
-    assert world.spent == price(tokens(prompt), 8)
+    said = text_of(events)
+    assert 6 < tokens(said) <= 8, "a third more than the limit, by our count"
+    await the_turn(world, "output_limit")
+    assert world.spent == own_count(prompt, said)
     await eventually(lambda: upstream.journal.last().client_closed_at)
 
 
@@ -116,7 +117,7 @@ async def test_client_left_while_waiting(client: Client, world: World, upstream:
     reply.leave()
 
     await eventually(lambda: upstream.journal.last().client_closed_at)
-    the_turn(world, "client_left")
+    await the_turn(world, "client_left")
     assert world.spent == 0
 
 
@@ -124,15 +125,14 @@ async def test_client_left_while_waiting(client: Client, world: World, upstream:
 async def test_client_left_while_sending(client: Client, world: World, upstream: Upstream, dialect: str) -> None:
     prompt = "scripted/slow?n=500&rate=100"
     reply = await client.post(world.path, prompt, X_Stream_Dialect=dialect)
-    seen = text_of(await reply.until("text-delta", 10)) if dialect == "plain" else "".join(
-        event.get("delta", "") for event in await reply.until("text-delta", 10)
-    )
+    first = await reply.until("text-delta", 10)
+    seen = "".join(event.get("textDelta", event.get("delta", "")) for event in first)
     reply.leave()
     left_at = time.monotonic()
 
     await eventually(lambda: upstream.journal.last().client_closed_at)
     assert upstream.journal.last().client_closed_at - left_at < 0.5
-    turn = the_turn(world, "client_left")
+    turn = await the_turn(world, "client_left")
     assert turn["answer"].startswith(seen)
     assert len(turn["answer"].split()) <= upstream.journal.last().tokens_sent
     assert turn["estimated"]
@@ -146,7 +146,7 @@ async def test_client_left_before_a_buffered_reply(client: Client, world: World,
     asking.cancel()
 
     await eventually(lambda: upstream.journal.last().client_closed_at)
-    turn = the_turn(world, "client_left")
+    turn = await the_turn(world, "client_left")
     assert world.spent == own_count(prompt, turn["answer"]) > 0
 
 
@@ -166,7 +166,7 @@ async def test_stop_pressed(
 
     await eventually(lambda: upstream.journal.last().client_closed_at)
     assert upstream.journal.last().client_closed_at - pressed_at < 0.5
-    turn = the_turn(world, "stopped")
+    turn = await the_turn(world, "stopped")
     charged = own_count(prompt, turn["answer"])
     assert world.spent == charged
     if dialect == "ui":
@@ -190,7 +190,7 @@ async def test_superseded(client: Client, world: World, upstream: Upstream) -> N
     checked_ui(bytes(first.received))
     assert ended[-1]["type"] == "abort"
     assert ui_checker.text_of(answer) == second_prompt
-    one, two = world.nothing_is_open(turns=2)
+    one, two = await world.nothing_is_open(turns=2)
     assert (one["ending"], two["ending"]) == ("superseded", "finished")
     assert one["conversation_id"] == two["conversation_id"]
     assert one["cost_nano"] == own_count(first_prompt, one["answer"])
@@ -218,7 +218,7 @@ async def test_provider_fails(
     async with await client.post(world.path, prompt, X_Stream_Dialect=dialect) as reply:
         body = await reply.body()
 
-    turn = the_turn(world, code)
+    turn = await the_turn(world, code)
     said = "".join(f"tok{n} " for n in range(words))
     charged = own_count(prompt, said) if words else 0
     assert turn["answer"] == said
@@ -236,8 +236,8 @@ async def test_provider_fails(
         assert (events[-2]["code"], events[-1]["finishReason"]) == (code, "error")
         assert events[-2]["requestId"] == reply.headers["X-Request-Id"]
         assert events[-1]["cost"] == money.usd(charged)
-    for exchange in upstream.journal.exchanges:
-        await eventually(lambda: exchange.client_closed_at or exchange.completed_at or exchange.status != 200)  # noqa: B023
+    if words:
+        await eventually(lambda: not upstream.connections)
 
 
 def _json_tells_of_a_failure(found: int, told: dict[str, Any], status: int, code: str, charged: int) -> None:
@@ -255,7 +255,7 @@ async def test_usage_missing(client: Client, world: World) -> None:
     async with await client.post(world.path, prompt) as reply:
         events = await reply.all()
 
-    turn = the_turn(world, "finished")
+    turn = await the_turn(world, "finished")
     assert events[-1]["usage"]["estimated"] is True
     assert world.spent == own_count(prompt, turn["answer"])
 
@@ -269,9 +269,9 @@ async def test_usage_beyond_what_was_held(client: Client, books: Books) -> None:
     async with await client.post(poor.path, prompt) as reply:
         assert (await reply.all())[-1]["cost"] == money.usd(USD // 100)
 
-    the_turn(rich, "finished")
+    await the_turn(rich, "finished")
     assert rich.spent == price(100, 50_000)
-    turn = the_turn(poor, "finished")
+    turn = await the_turn(poor, "finished")
     assert poor.spent == USD // 100
     assert books.hold(turn["id"])["uncovered_nano"] == price(100, 50_000) - USD // 100
 
@@ -282,7 +282,7 @@ async def test_usage_that_denies_the_text(client: Client, world: World) -> None:
         events = await reply.all()
 
     assert events[-1]["usage"]["estimated"] is True
-    the_turn(world, "finished")
+    await the_turn(world, "finished")
     assert world.spent == own_count(prompt, "hello again")
 
 
@@ -294,7 +294,7 @@ async def test_longest_duration(client: Client, books: Books, upstream: Upstream
 
     assert 0.9 < time.monotonic() - begun < 3
     assert [event.get("code") for event in events[-2:]] == ["duration_limit", None]
-    turn = the_turn(world, "duration_limit")
+    turn = await the_turn(world, "duration_limit")
     assert world.spent == own_count(prompt, turn["answer"])
     await eventually(lambda: upstream.journal.last().client_closed_at)
 
@@ -312,7 +312,7 @@ async def test_credits_ran_out_mid_stream(client: Client, books: Books, upstream
     assert events[-2]["code"] == "insufficient_credits"
     assert (events[-2]["workspaceId"], events[-2]["currency"]) == (world.workspace_id, "USD")
     assert upstream.journal.last().body["max_tokens"] == 40
-    turn = the_turn(world, "insufficient_credits")
+    turn = await the_turn(world, "insufficient_credits")
     answer = turn["answer"]
     assert answer == text_of(events) != ""
     assert world.spent == (price(tokens(prompt), 40) if script == "slow" else own_count(prompt, answer))
@@ -341,7 +341,7 @@ async def test_no_credit_at_all(client: Client, books: Books, upstream: Upstream
         assert (reply.status, kinds(events)) == (200, ["error", "done"])
         assert (money_fields | {"code": "insufficient_credits"}).items() <= events[0].items()
         assert events[1]["cost"] == "0"
-    the_turn(world, "insufficient_credits")
+    await the_turn(world, "insufficient_credits")
     assert world.spent == 0
     assert upstream.journal.exchanges == []
 
@@ -352,7 +352,7 @@ async def test_on_disconnect_finish(client: Client, books: Books, upstream: Upst
     await reply.until("text-delta", 5)
     reply.leave()
 
-    the_turn(world, "finished")
+    await the_turn(world, "finished")
     assert world.spent == price(tokens(prompt), 40)
     assert upstream.journal.last().client_closed_at is None
 
@@ -364,7 +364,7 @@ async def test_grace_passes(client: Client, books: Books) -> None:
     reply.leave()
     left_at = time.monotonic()
 
-    turn = the_turn(world, "client_left")
+    turn = await the_turn(world, "client_left")
     assert 0.9 < time.monotonic() - left_at < 3
     assert world.spent == own_count(prompt, turn["answer"])
 
@@ -379,7 +379,7 @@ async def test_coming_back_within_the_grace(client: Client, books: Books) -> Non
         rest = await again.all()
 
     assert text_of(seen) + text_of(rest) == "".join(f"tok{n} " for n in range(200))
-    the_turn(world, "finished")
+    await the_turn(world, "finished")
     assert world.spent == price(tokens(prompt), 200)
 
 
@@ -388,14 +388,15 @@ async def test_hold_that_lapsed_under_a_running_turn(client: Client, world: Worl
     prompt = "scripted/slow?n=2000&rate=50"
     reply = await client.post(world.path, prompt)
     await reply.until("text-delta", 130)
-    await eventually(lambda: books.rows("SELECT 1 FROM billing_reservation WHERE reading_nano > 0 AND account_id = %s", world.workspace_id))
-    books.run("UPDATE billing_reservation SET expires_at = now() WHERE account_id = %s", world.workspace_id)
-    books.run("SELECT * FROM ledger_apply(jsonb_build_array(jsonb_build_object('op', 'sweep', 'id', '', 'account', %s::text)))", world.workspace_id)
-    assert books.one("SELECT state FROM billing_reservation WHERE account_id = %s", world.workspace_id)["state"] == "expired"
+    [running] = books.turns(world.workspace_id)
+    await eventually(lambda: books.hold(running["id"])["reading_nano"])
+    books.run("UPDATE billing_reservation SET expires_at = now() WHERE turn_id = %s", running["id"])
+    books.apply(ledger.sweep(account=world.workspace_id))
+    assert books.hold(running["id"])["state"] == "expired"
     events = await reply.all()
 
     assert [event.get("code") for event in events[-2:]] == ["unavailable", None]
-    turn = the_turn(world, "unavailable")
+    turn = await the_turn(world, "unavailable")
     hold = books.hold(turn["id"])
     assert hold["charged_nano"] > 0
     assert hold["charged_nano"] + hold["adjusted_nano"] == own_count(prompt, turn["answer"]) == world.spent

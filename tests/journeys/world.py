@@ -121,9 +121,9 @@ class World:
         """What has been charged in all, in nano-dollars, by the balance."""
         return self.granted - self.books.account(self.workspace_id)[0]
 
-    def nothing_is_open(self, *, seconds: float = 10.0, turns: int | None = None) -> list[dict[str, Any]]:
+    async def nothing_is_open(self, *, seconds: float = 10.0, turns: int | None = None) -> list[dict[str, Any]]:
         """Waits for the end of every turn; asserts that no credit is held and that the books are right."""
-        ended = self.books.ended(self.workspace_id, seconds=seconds, count=turns)
+        ended = await self.books.ended(self.workspace_id, seconds=seconds, count=turns)
         assert self.books.account(self.workspace_id)[1] == 0
         assert self.spent == sum(turn["cost_nano"] for turn in ended)
         assert self.books.violations() == []

@@ -19,7 +19,13 @@ class Command(BaseCommand):
         parser.add_argument("--cached-input", metavar="USD", help="per million input tokens that the provider cached")
 
     def handle(
-        self, *, model: str, input: str, output: str, cached_input: str | None, **options: Any  # noqa: A002
+        self,
+        *,
+        model: str,
+        input: str,
+        output: str,
+        cached_input: str | None,
+        **options: Any,
     ) -> None:
         if not 0 < len(model.strip()) <= 200:
             raise CommandError("A model's name has 1 to 200 characters.")

@@ -18,8 +18,8 @@ SHOP_ORIGIN = "http://localhost:3000"
 
 class Command(BaseCommand):
     help = (
-        "Make the demo (again, if it is there): a user, a workspace on the pro plan, an agent and 10 USD of credit. The "
-        "secrets are new on each call and those of the last call are revoked. webhook_url is null: there is no "
+        "Make the demo (again, if it is there): a user, a workspace on the pro plan, an agent and 10 USD of credit. "
+        "The secrets are new on each call and those of the last call are revoked. webhook_url is null: there is no "
         "webhook endpoint yet."
     )
 

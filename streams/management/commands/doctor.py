@@ -16,7 +16,7 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "bold red", "not tested": "d
 
 class Command(BaseCommand):
     help = "Check database, cache, broker, channel layer, clocks, sweeps and keys; exit 1 if anything fails."
-    requires_system_checks = []
+    requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--json", action="store_true", help="print {ok, checks} as JSON")
