@@ -221,14 +221,14 @@ class ApiKey(Credential):
 class IdempotentReply(models.Model):
     """The first reply to a POST that bore an `Idempotency-Key`; the body is sealed, since it may hold a secret.
 
-    A row without a status is a request that still runs.
+    Written in the transaction of the work itself: a request that still runs, or crashed, has no row.
     """
 
     caller = models.CharField(max_length=64)
     key = models.CharField(max_length=255)
     request_digest = models.BinaryField(max_length=32)
-    status = models.PositiveSmallIntegerField(null=True)
-    sealed_body = models.BinaryField(null=True)
+    status = models.PositiveSmallIntegerField()
+    sealed_body = models.BinaryField()
     created_at = models.DateTimeField(default=timezone.now, db_index=True)
 
     class Meta:

@@ -27,6 +27,7 @@ CODES: dict[str, tuple[int, str]] = {
     "origin_not_allowed": (403, "This origin is not allowed"),
     "not_found": (404, "Not found"),
     "method_not_allowed": (405, "This method is not allowed here"),
+    "not_acceptable": (406, "No such representation is served"),
     "conflict": (409, "This conflicts with what is there"),
     "precondition_failed": (412, "It was changed in the meantime"),
     "too_large": (413, "The request is too large"),
@@ -134,6 +135,8 @@ def _from_exception(error: Exception) -> Problem:
             return Problem("not_found", "There is nothing here, or you may not see it.")
         case exceptions.MethodNotAllowed():
             return Problem("method_not_allowed", str(error.detail))
+        case exceptions.NotAcceptable():
+            return Problem("not_acceptable", str(error.detail))
         case exceptions.UnsupportedMediaType():
             return Problem("unsupported_media_type", str(error.detail))
         case RequestDataTooBig():

@@ -152,7 +152,6 @@ async def _messages(turn: Turn, *, continues: bool) -> tuple[ChatMessage, ...]:
         return incoming.messages
     rows = await postgres.fetch_all(_HISTORY, [turn.conversation_id, HISTORY])
     stored = [
-        ChatMessage(row["role"], msgspec.convert(row["parts"], tuple[Part, ...]), row["client_id"])
-        for row in rows
+        ChatMessage(row["role"], msgspec.convert(row["parts"], tuple[Part, ...]), row["client_id"]) for row in rows
     ]
     return (*stored, *incoming.messages)

@@ -51,8 +51,8 @@ _STREAM = {
         "application/json": {"schema": {"type": "object"}},
     },
 }
-_REFUSALS = {status: _PROBLEM for status in ("400", "401", "403", "404", "413", "422", "503")}
-_DOORS = [
+_REFUSALS = dict.fromkeys(("400", "401", "403", "404", "413", "422", "503"), _PROBLEM)
+_DOORS: list[tuple[str, str, list[dict[str, list[str]]]]] = [
     ("/api/streams/{workspace}/{agent}/{secret}", "with_secret_in_path", []),
     ("/api/streams/{workspace}/{agent}", "with_secret_in_header", [{"streamSecret": []}]),
     ("/api/streams/{workspace}/{agent}/test", "as_member", [{"apiKey": []}, {"session": []}]),

@@ -9,6 +9,7 @@ import asyncio
 import time
 from contextlib import aclosing
 
+import psycopg
 import structlog
 
 from agents.problems import Problem
@@ -68,6 +69,10 @@ async def run(turn: Turn) -> None:
         except Problem as refusal:
             turn.refuse(refusal)
             ending = Ending(refusal.code)
+        except psycopg.OperationalError:
+            log.exception("the database is away")
+            turn.refuse(Problem("unavailable", "The agent cannot be read at the moment.", headers={"Retry-After": "2"}))
+            ending = Ending("unavailable")
         except Ended as reason:
             ending = reason.ending
         except ProviderError as error:

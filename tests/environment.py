@@ -2,7 +2,7 @@
 
 Each run has a stack name of its own and each worker of a run another one: database, Redis keys, queues and channels
 follow from it, so that runs may go on at the same time on the same servers. Unless DATABASE_URL and REDIS_URL name
-servers, both come from wheels, live under `.data/test` and forget everything when the last run that uses them is over.
+servers, both come from wheels, live under `.data/test-servers` and forget everything when the last run that uses them is over.
 """
 
 import os
@@ -17,7 +17,7 @@ from psycopg import sql
 
 from helpmaton.stack import locks, postgres, valkey
 
-_FOLDER = Path(__file__).resolve().parent.parent / ".data" / "test"
+_FOLDER = Path(__file__).resolve().parent.parent / ".data" / "test-servers"  # no stack name has a hyphen
 
 # What a developer may have in the shell and a test must not see.
 _FOREIGN = (

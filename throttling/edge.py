@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import structlog
 from django.conf import settings
-from psycopg_pool import PoolTimeout
+from django.db import OperationalError
 
 from agents import access, permissions, problems, sessions, vault
 from agents.callers import Caller
@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 BODY_LIMIT = 1024 * 1024
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+ALLOW = {"Allow": "GET, OPTIONS, POST"}
+INTERNAL = Problem("internal_error", "The error is logged under the request id.")
 TOO_LARGE = Problem("too_large", "The body is larger than 1 MiB.")
 
 
@@ -72,6 +74,8 @@ class Edge:
         cors = origins.answer(origin)
         try:
             path = _take_out_secret(scope)
+            if scope["method"] not in ("GET", "POST", "OPTIONS"):
+                raise Problem("method_not_allowed", "Streams know GET, POST and OPTIONS.", headers=ALLOW)
             if scope["method"] == "OPTIONS":
                 await _answer(send, 204, [*origins.preflight(origin), (b"x-request-id", request_id.encode())], b"")
                 return
@@ -85,10 +89,14 @@ class Edge:
         except Problem as refusal:
             await _refuse(refusal, scope, send, request_id, cors)
             return
-        except (psycopg.OperationalError, PoolTimeout):
+        except (psycopg.OperationalError, OperationalError):
             log.exception("credential could not be checked")
             unavailable = Problem("unavailable", "The credential cannot be checked.", headers={"Retry-After": "2"})
             await _refuse(unavailable, scope, send, request_id, cors)
+            return
+        except Exception:
+            log.exception("internal error at the edge")
+            await _refuse(INTERNAL, scope, send, request_id, cors)
             return
         scope["helpmaton.caller"] = caller
         scope["helpmaton.body"] = body

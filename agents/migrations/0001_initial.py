@@ -89,8 +89,8 @@ class Migration(migrations.Migration):
                 ('caller', models.CharField(max_length=64)),
                 ('key', models.CharField(max_length=255)),
                 ('request_digest', models.BinaryField(max_length=32)),
-                ('status', models.PositiveSmallIntegerField(null=True)),
-                ('sealed_body', models.BinaryField(null=True)),
+                ('status', models.PositiveSmallIntegerField()),
+                ('sealed_body', models.BinaryField()),
                 ('created_at', models.DateTimeField(db_index=True, default=django.utils.timezone.now)),
             ],
             options={

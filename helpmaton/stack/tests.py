@@ -17,7 +17,7 @@ def main() -> None:
     """Becomes pytest, with two workers unless told otherwise. Ends with a sentence where npm fails."""
     arguments = sys.argv[1:]
     _install_clients(_npm())
-    if not any(argument.startswith(("-n", "--numprocesses", "-p")) for argument in arguments):
+    if not any(argument.startswith(("-n", "--numprocesses")) for argument in arguments):
         arguments = ["-n", "2", *arguments]
     os.execv(sys.executable, [sys.executable, "-m", "pytest", *arguments])
 
