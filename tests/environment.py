@@ -2,7 +2,8 @@
 
 Each run has a stack name of its own and each worker of a run another one: database, Redis keys, queues and channels
 follow from it, so that runs may go on at the same time on the same servers. Unless DATABASE_URL and REDIS_URL name
-servers, both come from wheels, live under `.data/test-servers` and forget everything when the last run that uses them is over.
+servers, both come from wheels, live under `.data/test-servers` and forget everything when the last run that uses them
+is over.
 """
 
 import os
