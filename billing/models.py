@@ -3,7 +3,6 @@
 Only `ledger_apply` (billing/sql) writes accounts, reservations and entries; `billing.ledger` is its door.
 """
 
-
 from typing import Any, NoReturn
 
 from django.core.validators import MinValueValidator

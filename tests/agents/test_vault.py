@@ -3,10 +3,11 @@
 import string
 
 import pytest
-from agents import vault
 from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
+
+from agents import vault
 
 
 def test_a_minted_secret_is_well_formed_and_matches_itself_alone():

@@ -55,7 +55,9 @@ class Books:
 
     def account(self, workspace_id: str) -> tuple[int, int]:
         """Balance and what is held of it, in nano-dollars."""
-        row = self.one("SELECT balance_nano, held_nano FROM billing_creditaccount WHERE workspace_id = %s", workspace_id)
+        row = self.one(
+            "SELECT balance_nano, held_nano FROM billing_creditaccount WHERE workspace_id = %s", workspace_id
+        )
         return row["balance_nano"], row["held_nano"]
 
     def hold(self, turn_id: str) -> dict[str, Any]:
@@ -70,7 +72,9 @@ class Books:
             workspace_id,
         )
 
-    async def ended(self, workspace_id: str, *, seconds: float = 10.0, count: int | None = None) -> list[dict[str, Any]]:
+    async def ended(
+        self, workspace_id: str, *, seconds: float = 10.0, count: int | None = None
+    ) -> list[dict[str, Any]]:
         """The workspace's turns once all of them (and at least `count`) have ended and nothing is held any more."""
         deadline = time.monotonic() + seconds
         while True:

@@ -110,7 +110,9 @@ def reread(body: bytes) -> list[Event]:
 
 def text_of(events: list[Event]) -> str:
     """What a plain stream said."""
-    return "".join(event.get("textDelta", event.get("text", "")) for event in events if event["type"] in ("text-delta", "text"))
+    return "".join(
+        event.get("textDelta", event.get("text", "")) for event in events if event["type"] in ("text-delta", "text")
+    )
 
 
 def kinds(events: list[Event]) -> list[str]:

@@ -152,9 +152,7 @@ async def test_client_left_before_a_buffered_reply(client: Client, world: World,
 
 @pytest.mark.parametrize("named_by", ["chat", "conversation"])
 @pytest.mark.parametrize("dialect", ["plain", "ui"])
-async def test_stop_pressed(
-    client: Client, world: World, upstream: Upstream, named_by: str, dialect: str
-) -> None:
+async def test_stop_pressed(client: Client, world: World, upstream: Upstream, named_by: str, dialect: str) -> None:
     prompt = "scripted/slow?n=500&rate=100"
     reply = await client.post(world.path, ui_body(prompt, CHAT), X_Stream_Dialect=dialect)
     await reply.until("text-delta", 5)

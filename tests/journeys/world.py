@@ -35,9 +35,7 @@ class World:
         books.insert(
             "agents_workspace", id=self.workspace_id, name="Journey", subscription_id=subscription, created_at=now
         )
-        books.insert(
-            "billing_creditaccount", workspace_id=self.workspace_id, balance_nano=0, held_nano=0, last_entry=0
-        )
+        books.insert("billing_creditaccount", workspace_id=self.workspace_id, balance_nano=0, held_nano=0, last_entry=0)
         self.join(self.user_id, "owner")
         if nano:
             books.apply(ledger.grant(account=self.workspace_id, amount_nano=nano, reason="to travel with"))
@@ -54,7 +52,11 @@ class World:
 
     def join(self, user_id: str, role: str) -> None:
         self.books.insert(
-            "agents_membership", workspace_id=self.workspace_id, user_id=user_id, role=role, created_at=datetime.now(UTC)
+            "agents_membership",
+            workspace_id=self.workspace_id,
+            user_id=user_id,
+            role=role,
+            created_at=datetime.now(UTC),
         )
 
     def new_agent(self, **fields: Any) -> str:

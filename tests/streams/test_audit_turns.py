@@ -3,12 +3,12 @@
 from datetime import timedelta
 
 import pytest
+from django.utils import timezone
+
 from agents.models import Agent
 from billing import ids, ledger
-from django.utils import timezone
 from streams import audit
 from streams.models import Conversation, Turn
-
 from tests.billing.books import open_account
 
 pytestmark = pytest.mark.django_db

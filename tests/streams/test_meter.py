@@ -1,10 +1,11 @@
 """The meter: never delivers more than is paid for, never charges more than was used."""
 
 import pytest
-from billing import pricing
-from billing.pricing import Price
 from hypothesis import given
 from hypothesis import strategies as st
+
+from billing import pricing
+from billing.pricing import Price
 from streams.events import Usage
 from streams.meter import Meter
 

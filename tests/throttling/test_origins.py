@@ -1,6 +1,7 @@
 """Origins: exact, by wildcard, and everything that only looks alike."""
 
 import pytest
+
 from throttling import origins
 
 LISTED = ("https://shop.example.com", "https://*.example.org", "http://*.dev.test:8080")

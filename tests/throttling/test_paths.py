@@ -1,6 +1,7 @@
 """The grammar of stream paths: every form, and what follows none."""
 
 import pytest
+
 from billing import ids
 from throttling import paths
 

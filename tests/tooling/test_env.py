@@ -2,6 +2,7 @@
 
 import pytest
 from cryptography.fernet import Fernet
+
 from helpmaton import env
 
 

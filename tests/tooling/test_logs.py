@@ -5,6 +5,7 @@ import logging.config
 
 import pytest
 import structlog
+
 from agents import vault
 from helpmaton import logs
 
