@@ -82,6 +82,9 @@ class Door:
     def _enqueue(self, item: Item, rider: Rider | None, deadline: float) -> "asyncio.Future[Outcome]":
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._queue.append(_Waiting(item, rider, future, deadline))
+        # A database that hangs must not hold up whoever waits: the call under way may take longer than their patience.
+        timer = asyncio.get_running_loop().call_later(max(0.0, deadline - time.monotonic()), _give_up, future)
+        future.add_done_callback(lambda _: timer.cancel())
         if self._writer is None or self._writer.done():
             loop = asyncio.get_running_loop()
             self._writer = loop.create_task(self._write(), name="ledger-writer", context=contextvars.Context())
@@ -169,7 +172,7 @@ class Door:
         self._give_up_in_queue(now)
         still = []
         for waiting in group:
-            if waiting.deadline > now and not waiting.future.cancelled():
+            if waiting.deadline > now and not waiting.future.done():
                 still.append(waiting)
             else:
                 _fail(waiting, LedgerUnavailable("the ledger did not answer in time"))
@@ -196,6 +199,11 @@ class Door:
 def _fail(waiting: _Waiting, error: Exception) -> None:
     if not waiting.future.done():
         waiting.future.set_exception(error)
+
+
+def _give_up(future: "asyncio.Future[Outcome]") -> None:
+    if not future.done():
+        future.set_exception(LedgerUnavailable("the ledger did not answer in time"))
 
 
 _doors: "WeakKeyDictionary[asyncio.AbstractEventLoop, Door]" = WeakKeyDictionary()

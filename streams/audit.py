@@ -11,8 +11,13 @@ UNION ALL
 SELECT 'a turn that runs has a hold', t.workspace_id, t.id,
        format('started at %s, its hold is %s', t.started_at, coalesce(r.state, 'missing'))
   FROM streams_turn t LEFT JOIN billing_reservation r ON r.turn_id = t.id
- WHERE t.ended_at IS NULL AND t.started_at < clock_timestamp() - interval '60 seconds'
-   AND r.state IS DISTINCT FROM 'pending'
+ WHERE t.ended_at IS NULL AND r.state IS DISTINCT FROM 'pending'
+   AND coalesce(r.closed_at, t.started_at) < clock_timestamp() - interval '60 seconds'
+UNION ALL
+SELECT 'a turn that has ended cost what it was charged', t.workspace_id, t.id,
+       format('cost %s, charged %s and adjusted %s', t.cost_nano, r.charged_nano, r.adjusted_nano)
+  FROM streams_turn t JOIN billing_reservation r ON r.turn_id = t.id
+ WHERE t.ended_at IS NOT NULL AND r.state <> 'pending' AND t.cost_nano <> r.charged_nano + r.adjusted_nano
  ORDER BY 1, 2, 3
 """
 

@@ -21,8 +21,8 @@ from django.utils import timezone
 from agents import demo, vault
 from agents.models import IdempotentReply, User
 from billing import ids, prices
+from streams import tasks
 
-SWEEP_KEY = f"{settings.REDIS_PREFIX}sweep:last"
 SWEEP_LATE_S = 60
 SKEW_S = 2
 TOGETHER_S = 0.05
@@ -147,7 +147,7 @@ def _channel_layer() -> str:
 
 def _sweep() -> str:
     with _redis() as client:
-        last = client.get(SWEEP_KEY)
+        last = client.get(tasks.LAST_SWEEP_KEY)
     if last is None:
         raise Doubt("No sweep of lapsed holds is on record: is a worker with beat running?")
     age_s = time.time() - float(last)

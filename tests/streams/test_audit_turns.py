@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from agents.models import Agent
 from billing import ids, ledger
+from billing.models import Reservation
 from streams import audit
 from streams.models import Conversation, Turn
 from tests.billing.books import open_account
@@ -44,11 +45,18 @@ def test_a_turn_that_ended_with_its_hold_open(turn: Turn) -> None:
     Turn.objects.update(ended_at=timezone.now(), ending="finished")
     assert broken() == [("a turn that has ended holds nothing", turn.id)]
     ledger.apply([ledger.settle(account=turn.workspace_id, turn=turn.id, used_nano=1, estimated=False)])
+    assert broken() == [("a turn that has ended cost what it was charged", turn.id)]
+    Turn.objects.update(cost_nano=1)
     assert broken() == []
 
 
 def test_a_turn_that_runs_on_nothing(turn: Turn) -> None:
     ledger.apply([ledger.release(account=turn.workspace_id, turn=turn.id)])
-    assert broken() == [("a turn that runs has a hold", turn.id)]
-    Turn.objects.update(started_at=timezone.now() - timedelta(seconds=50))
     assert broken() == [], "a turn may take a moment to end"
+    Reservation.objects.update(closed_at=timezone.now() - timedelta(seconds=61))
+    assert broken() == [("a turn that runs has a hold", turn.id)]
+
+
+def test_a_turn_that_never_had_a_hold(turn: Turn) -> None:
+    Turn.objects.update(id=ids.new("turn"))
+    assert [law for law, _ in broken()] == ["a turn that runs has a hold"]

@@ -15,7 +15,7 @@ from django.core.management import call_command
 from agents import demo
 from agents.models import IdempotentReply, User
 from billing.models import ModelPrice
-from streams import doctor
+from streams import doctor, tasks
 
 pytestmark = pytest.mark.django_db
 
@@ -28,11 +28,11 @@ def examine(**options) -> dict[str, doctor.Finding]:
 def store(settings) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(settings.REDIS_URL) as client:
         yield client
-        client.delete(doctor.SWEEP_KEY)
+        client.delete(tasks.LAST_SWEEP_KEY)
 
 
 def test_real_parts_are_found_well(store: redis.Redis) -> None:
-    store.set(doctor.SWEEP_KEY, time.time())
+    store.set(tasks.LAST_SWEEP_KEY, time.time())
     found = examine()
     for name in ("clock", "cache", "channel layer", "sweep and beat", "default model"):
         assert found[name].status == "ok", found[name]
@@ -49,7 +49,7 @@ def test_it_leaves_nothing_behind(store: redis.Redis, settings) -> None:
 @pytest.mark.parametrize(("age_s", "status"), [(5, "ok"), (61, "fail"), (None, "warn")])
 def test_the_age_of_the_last_sweep(store: redis.Redis, age_s: int | None, status: str) -> None:
     if age_s is not None:
-        store.set(doctor.SWEEP_KEY, time.time() - age_s)
+        store.set(tasks.LAST_SWEEP_KEY, time.time() - age_s)
     assert examine()["sweep and beat"].status == status
 
 
