@@ -4,15 +4,18 @@ Stream code may not touch the ORM: that would pin a thread and a connection for 
 """
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+import psycopg
 from django.db import connections
 from psycopg import AsyncConnection
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool
+
+T = TypeVar("T")
 
 POOL_SIZE = 3
 WAIT_S = 5.0
@@ -56,19 +59,48 @@ async def _pool() -> AsyncConnectionPool[AsyncConnection[dict[str, Any]]]:
 
 
 async def fetch_one(statement: str, parameters: Sequence[object] | dict[str, Any]) -> dict[str, Any] | None:
-    """The first row as a dict, or None. Raises psycopg.OperationalError or PoolTimeout where the database is away."""
-    pool = await _pool()
-    async with pool.connection() as connection:
-        cursor = await connection.execute(statement, parameters)
-        return await cursor.fetchone()
+    """The first row as a dict, or None. Raises psycopg.OperationalError where the database is away or hangs."""
+    rows = await fetch_all(statement, parameters)
+    return rows[0] if rows else None
 
 
 async def fetch_all(statement: str, parameters: Sequence[object] | dict[str, Any]) -> list[dict[str, Any]]:
     """All rows as dicts. Raises as `fetch_one`."""
+    return await _in_time(_fetch(statement, parameters))
+
+
+async def _fetch(statement: str, parameters: Sequence[object] | dict[str, Any]) -> list[dict[str, Any]]:
     pool = await _pool()
     async with pool.connection() as connection:
         cursor = await connection.execute(statement, parameters)
         return await cursor.fetchall()
+
+
+async def _in_time(work: Coroutine[Any, Any, T]) -> T:
+    """The result, if it is there within WAIT_S.
+
+    A task of its own: a query that is cancelled first asks the server to cancel it, and a server that hangs does not
+    answer that either, so nobody may wait for it.
+    """
+    task = asyncio.ensure_future(work)
+    _under_way.add(task)
+    task.add_done_callback(_over)
+    try:
+        await asyncio.wait({task}, timeout=WAIT_S)
+        if task.done():
+            return task.result()
+    finally:
+        task.cancel()
+    raise psycopg.OperationalError("the database did not answer in time")
+
+
+_under_way: set["asyncio.Future[Any]"] = set()
+
+
+def _over(task: "asyncio.Future[Any]") -> None:
+    _under_way.discard(task)
+    if not task.cancelled():
+        task.exception()  # whoever asked may be gone
 
 
 async def close() -> None:

@@ -96,7 +96,7 @@ class Registry:
                     turn.lease_until = sent + ledger.LEASE_S
                 else:
                     self._fence(turn, "its hold is gone")
-            elif time.monotonic() > turn.lease_until - BEAT_S - FENCE_MARGIN_S:
+            elif time.monotonic() > turn.lease_until - 2 * BEAT_S - FENCE_MARGIN_S:  # the next answer is as far off
                 self._fence(turn, "its hold could not be renewed")
 
     def _fence(self, turn: Turn, why: str) -> None:

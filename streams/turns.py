@@ -231,6 +231,8 @@ async def _shielded_settlement(turn: Turn, ending: Ending) -> tuple[Ending, int]
 
 async def _until_done(work: "asyncio.Task[int]") -> None:
     await asyncio.wait({work})
+    if not work.cancelled():
+        work.exception()  # it is logged already
 
 
 async def _settle(turn: Turn, ending: Ending) -> int:

@@ -80,6 +80,9 @@ BEGIN
              WHERE r.id = 'res_' || substr(item.turn, 6) AND r.account_id = item.account;
         END IF;
         available := balances[a] - helds[a];
+        IF item.amount IS NULL AND item.op <> 'sweep' THEN
+            RAISE EXCEPTION 'a % needs an amount', item.op USING ERRCODE = 'check_violation';
+        END IF;
 
         CASE item.op
         WHEN 'reserve' THEN

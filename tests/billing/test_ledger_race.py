@@ -32,8 +32,8 @@ class Answered(NamedTuple):
     outcome: Outcome
 
 
-def race(function: str, items: Sequence[Item]) -> list[Answered]:
-    """Sends the items from four processes at once, each over its own connections."""
+def race(function: str, items: Sequence[Item], *, connections: int = CONNECTIONS) -> list[Answered]:
+    """Sends the items from four processes at once, each over its own connections, or through its own door."""
     shares = [items[n::PROCESSES] for n in range(PROCESSES)]
     racers = [
         subprocess.Popen(
@@ -49,7 +49,7 @@ def race(function: str, items: Sequence[Item]) -> list[Answered]:
         for racer, share in zip(racers, shares, strict=True):
             job = {
                 "conninfo": postgres.conninfo(),
-                "connections": CONNECTIONS,
+                "connections": connections,
                 "statement": ledger.STATEMENT.replace("ledger_apply", function),
                 "items": json.loads(ledger.encode(share)),
             }
@@ -108,6 +108,15 @@ def test_equal_reserves_fill_the_account_to_the_last_nano() -> None:
     assert sorted(each.outcome.outcome for each in answered) == ["held"] * 500 + ["insufficient"] * 500
     assert books(account) == Books(CREDIT, CREDIT)
     assert held_in_holds(account) == CREDIT
+    assert audit.violations() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_thousand_at_once_through_four_doors_fill_it_just_as_well() -> None:
+    account = open_account(CREDIT)
+    answered = race("ledger_apply", reserves(account, [CREDIT // 500] * 1_000), connections=0)
+    assert sorted(each.outcome.outcome for each in answered) == ["held"] * 500 + ["insufficient"] * 500
+    assert books(account) == Books(CREDIT, CREDIT)
     assert audit.violations() == []
 
 

@@ -1,5 +1,6 @@
 """What the journeys need: a database of their own, a scripted provider, a server process and a client."""
 
+import asyncio
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -79,17 +80,22 @@ def start_session_server(
     stack: dict[str, str], upstream_port: int, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Start]:
     """Starts servers that live until the worker's end."""
-    yield from _starter(stack, upstream_port, tmp_path_factory.mktemp("servers"))
+    started: list[Server] = []
+    yield _starter(stack, upstream_port, tmp_path_factory.mktemp("servers"), started)
+    for server in started:
+        server.stop()
 
 
 @pytest.fixture
-def start_server(stack: dict[str, str], upstream_port: int, tmp_path: Path) -> Iterator[Start]:
+async def start_server(stack: dict[str, str], upstream_port: int, tmp_path: Path) -> AsyncIterator[Start]:
     """Starts servers that live until the test's end: `start_server(kind, arguments=…, tuned=…, **environment)`."""
-    yield from _starter(stack, upstream_port, tmp_path)
-
-
-def _starter(stack: dict[str, str], upstream_port: int, folder: Path) -> Iterator[Start]:
     started: list[Server] = []
+    yield _starter(stack, upstream_port, tmp_path, started)
+    for server in started:
+        await asyncio.to_thread(server.stop)  # it may talk to this very loop until its end
+
+
+def _starter(stack: dict[str, str], upstream_port: int, folder: Path, started: list[Server]) -> Start:
     provider = {
         "OPENAI_BASE_URL": f"http://127.0.0.1:{upstream_port}/v1",
         "OPENAI_API_KEY": f"sk-{secrets.token_hex(8)}",
@@ -104,9 +110,7 @@ def _starter(stack: dict[str, str], upstream_port: int, folder: Path) -> Iterato
         started.append(server)
         return server
 
-    yield start
-    for server in started:
-        server.stop()
+    return start
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,7 @@ class Proxy:
                 away = await asyncio.open_unix_connection(f"{host}/.s.PGSQL.{port}")
             else:
                 away = await asyncio.open_connection(host, int(port))
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             writer.transport.abort()
             return
         self._writers |= {writer, away[1]}
