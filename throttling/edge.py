@@ -17,7 +17,7 @@ from agents import access, permissions, problems, sessions, vault
 from agents.callers import Caller
 from agents.problems import Problem
 from billing import ids
-from throttling import origins, paths
+from throttling import addresses, origins, paths
 from throttling.paths import StreamPath
 
 Scope = MutableMapping[str, Any]
@@ -47,6 +47,7 @@ class Edge:
             await send({"type": "websocket.close", "code": 4404})
             return
         request_id = _identify(scope)
+        _see_through_proxies(scope)
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             if scope["path"].startswith(paths.PREFIX):
                 await self._stream(scope, receive, send, request_id)
@@ -115,6 +116,13 @@ def _identify(scope: Scope) -> str:
     scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"x-request-id"]
     scope["headers"].append((b"x-request-id", request_id))
     return request_id.decode()
+
+
+def _see_through_proxies(scope: Scope) -> None:
+    """Put the client's own address where the nearest proxy's stands."""
+    if settings.TRUSTED_PROXIES and scope.get("client"):
+        host, port = scope["client"]
+        scope["client"] = (addresses.client(host, _header(scope, b"x-forwarded-for"), settings.TRUSTED_PROXIES), port)
 
 
 def _header(scope: Scope, wanted: bytes) -> str | None:
