@@ -26,7 +26,7 @@ SECURE_SSL = PUBLIC_URL.startswith("https://")
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
-SECURE_REFERRER_POLICY = "no-referrer"
+SECURE_REFERRER_POLICY = "same-origin"  # with "no-referrer" browsers send `Origin: null`, and no form is accepted
 
 # --- Where data lives ---------------------------------------------------------------------------------------------
 _database = env.database("DATABASE_URL", STACK_NAME)
@@ -171,6 +171,7 @@ UNFOLD = {
     "SITE_TITLE": "Helpmaton staff",
     "SITE_HEADER": "Helpmaton",
     "SITE_URL": "/",
+    "SITE_FAVICONS": [{"rel": "icon", "href": lambda request: "data:,"}],
     "SHOW_HISTORY": True,
     "SHOW_VIEW_ON_SITE": False,
 }

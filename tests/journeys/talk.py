@@ -1,5 +1,6 @@
 """A client that talks to streams over HTTP and reads them event by event."""
 
+import io
 import json
 from collections.abc import AsyncIterator
 from typing import Any, Self
@@ -94,6 +95,7 @@ class Client:
             named.setdefault("Content-Type", "application/json")
         if body is not None:
             named.setdefault("Content-Type", "text/plain")
+            body = io.BytesIO(body.encode() if isinstance(body, str) else body)
         return Reply(await self._session.request(method, self.url + path, data=body, headers=named))
 
     async def post(self, path: str, body: Any, **headers: str) -> Reply:

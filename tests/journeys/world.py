@@ -1,5 +1,6 @@
 """A workspace to try things in, with a plan, credits, an agent and every kind of credential."""
 
+import secrets
 from datetime import UTC, datetime
 from typing import Any
 
@@ -96,7 +97,7 @@ class World:
         """The headers of a browser where that user is signed in, with a CSRF token."""
         row = self.books.one("SELECT password FROM agents_user WHERE id = %s", user_id)
         store = SessionStore()
-        key, csrf = store._get_new_session_key_unchecked(), "c" * 32
+        key, csrf = secrets.token_hex(16), "c" * 32
         data = store.encode(
             {
                 "_auth_user_id": user_id,
