@@ -3,24 +3,25 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
 
 import uvloop
 from rich.console import Console
 
 from benchmarks import pairs, report, streaming, world
+from benchmarks.client import BadAnswer
 from benchmarks.report import Figure
 from benchmarks.streaming import Steady, median
 from benchmarks.world import World
 from helpmaton.stack.failure import Failure
 
 PARTS = ("tokens", "opens", "ledger", "leaving", "stalled")
+ROUNDS = 3
 Say = Callable[[str], None]
 
 
 def main() -> int:
-    """0 when everything was measured, whatever came out; 1 where something failed."""
+    """Returns 0 when everything was measured, whatever came out; 1 where something failed."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Measures the product beside its peers. Takes about five minutes on two quiet cores. DATABASE_URL "
@@ -39,16 +40,17 @@ def main() -> int:
         say("PostgreSQL, Valkey, scripted provider")
         with world.world() as here:
             figures = uvloop.run(measure(here, options.only or PARTS, quick=options.quick, say=say))
-    except Failure as problem:
+    except (Failure, BadAnswer) as problem:
         progress.print(f"[red]{problem}[/red]")
         return 1
-    report.show(figures, Console(), quick=options.quick)
+    minutes = (time.monotonic() - begun) / 60
+    report.show(figures, Console(width=200), rounds=1 if options.quick else ROUNDS, minutes=minutes)
     return 0
 
 
-async def measure(here: World, parts: Any, *, quick: bool, say: Say) -> list[Figure]:
+async def measure(here: World, parts: Collection[str], *, quick: bool, say: Say) -> list[Figure]:
     """The figures of the chosen parts, in the order of PARTS."""
-    rounds = 1 if quick else 3
+    rounds = 1 if quick else ROUNDS
     figures: list[Figure] = []
     if "tokens" in parts:
         figures += await _tokens(here, rounds, 100 if quick else streaming.TOKENS, say)

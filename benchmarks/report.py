@@ -1,7 +1,9 @@
 """The table of a run."""
 
+import os
 from typing import NamedTuple
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -33,10 +35,10 @@ class Figure(NamedTuple):
         return value <= float(bound) if sign == "≤" else value >= float(bound)
 
 
-def show(figures: list[Figure], console: Console, *, quick: bool) -> None:
-    """Prints the figures."""
-    table = Table(title="One short round: a first look" if quick else "Medians of three alternated rounds")
-    table.add_column("")
+def show(figures: list[Figure], console: Console, *, rounds: int, minutes: float) -> None:
+    """Prints the figures as a table that is also Markdown, and what the machine was like."""
+    table = Table(box=box.MARKDOWN)
+    table.add_column("what")
     for heading in ("ours", "theirs", "ratio"):
         table.add_column(heading, justify="right")
     for heading in ("peer", "aim", ""):
@@ -52,12 +54,16 @@ def show(figures: list[Figure], console: Console, *, quick: bool) -> None:
             {True: "held", False: "MISSED", None: ""}[figure.held],
         )
     console.print(table)
+    how = "One short round: a first look." if rounds == 1 else f"Medians of {rounds} alternated rounds."
+    console.print(
+        f"{how} {os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}; fsync on; {minutes:.1f} minutes.",
+        highlight=False,
+    )
 
 
 def _number(value: float | None, unit: str) -> str:
+    """Three digits where there are so many."""
     if value is None:
         return ""
-    shown = (
-        f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-    )
-    return f"{shown} {unit}".strip()
+    places = 0 if value >= 100 or value == int(value) else 1 if value >= 10 else 2
+    return f"{value:,.{places}f} {unit}".strip()

@@ -196,6 +196,7 @@ class LedgerEntry(models.Model):
     created_at = models.DateTimeField()
 
     class Meta:
+        verbose_name_plural = "ledger entries"
         constraints = [
             models.UniqueConstraint(fields=["account", "number"], name="entries_of_an_account_are_numbered_once"),
             models.CheckConstraint(condition=~Q(amount_nano=0), name="an_entry_changes_something"),

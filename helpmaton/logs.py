@@ -10,6 +10,7 @@ import sys
 import structlog
 
 _SECRET = re.compile(r"(hm[sk](?:_|%5[Ff])[0-9A-Za-z]{0,12})[0-9A-Za-z%]*")
+_SIGN_IN = re.compile(r"(/sign-in/)[^\s\"'?]+")
 _SERVERS = (
     "uvicorn",
     "uvicorn.access",
@@ -23,8 +24,8 @@ _SERVERS = (
 
 
 def redact(line: str) -> str:
-    """The line with every secret of ours cut down to its public part."""
-    return _SECRET.sub(r"\1…", line)
+    """The line with every secret of ours cut down to its public part, and one-time sign-in links cut off."""
+    return _SIGN_IN.sub(r"\1…", _SECRET.sub(r"\1…", line))
 
 
 def _render(logger: object, name: str, event: structlog.typing.EventDict) -> str:

@@ -107,6 +107,7 @@ class Migration(migrations.Migration):
                 ('account', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='entries', to='billing.creditaccount')),
                 ('reservation', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='entries', to='billing.reservation')),
             ],
+            options={'verbose_name_plural': 'ledger entries'},
         ),
         migrations.CreateModel(
             name='Subscription',

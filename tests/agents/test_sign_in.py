@@ -1,5 +1,6 @@
 """One-time sign-in links, through the front door."""
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -109,7 +110,18 @@ def test_the_eleventh_try_of_an_address_in_a_minute_waits(client: Client, user: 
 def test_the_pages_are_not_kept_by_browsers_and_proxies(client: Client, user: User) -> None:
     for page in (client.get(path_for(user)), client.get("/")):
         assert "no-store" in page.headers["Cache-Control"]
-        assert page.headers["Referrer-Policy"] == "no-referrer"
+        # Not "no-referrer": browsers then send `Origin: null` with a form, and Django refuses it.
+        assert page.headers["Referrer-Policy"] == "same-origin"
+
+
+def test_the_form_is_accepted_as_a_browser_sends_it(user: User) -> None:
+    client = Client(enforce_csrf_checks=True)
+    page = client.get(path_for(user))
+    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page.content.decode())[1]
+    form = {"csrfmiddlewaretoken": token}
+    assert client.post(path_for(user), form, headers={"Origin": "null"}).status_code == 403
+    assert client.post(path_for(user), form, headers={"Origin": "http://testserver"}).status_code == 302
+    assert is_signed_in(client)
 
 
 def test_home_shows_a_members_workspaces_and_nobody_elses(client: Client, user: User) -> None:

@@ -39,7 +39,12 @@ async def until_cut(reply: Reply, events: list[Event]) -> None:
 
 @pytest.mark.slow
 async def test_killed(
-    start_server: Start, session: aiohttp.ClientSession, world: World, books: Books, upstream: Upstream, stack: dict[str, str]
+    start_server: Start,
+    session: aiohttp.ClientSession,
+    world: World,
+    books: Books,
+    upstream: Upstream,
+    stack: dict[str, str],
 ) -> None:
     """Within 30 s every hold is settled: at least what was delivered but for 2 s of it, never more."""
     server = await asyncio.to_thread(start_server)

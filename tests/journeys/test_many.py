@@ -57,7 +57,12 @@ async def test_a_third_of_the_clients_leave(
 
 
 async def test_two_hundred_open_streams(
-    start_server: Start, session: aiohttp.ClientSession, world: World, books: Books, upstream: Upstream, stack: dict[str, str]
+    start_server: Start,
+    session: aiohttp.ClientSession,
+    world: World,
+    books: Books,
+    upstream: Upstream,
+    stack: dict[str, str],
 ) -> None:
     """As many PostgreSQL connections and threads as with none."""
     server = await asyncio.to_thread(start_server)
@@ -65,9 +70,7 @@ async def test_two_hundred_open_streams(
     async with await client.post(world.path, "warm up") as reply:
         await reply.body()
     before = server.threads(), books.connections(stack["STACK_NAME"])
-    replies = await asyncio.gather(
-        *(client.post(world.path, "scripted/slow?n=3000&rate=2") for _ in range(STREAMS))
-    )
+    replies = await asyncio.gather(*(client.post(world.path, "scripted/slow?n=3000&rate=2") for _ in range(STREAMS)))
     await asyncio.gather(*(reply.until("text-delta", 2) for reply in replies))
     during = server.threads(), books.connections(stack["STACK_NAME"])
     for reply in replies:

@@ -164,7 +164,11 @@ async def test_chats_belong_to_their_credential(client: Client, world: World) ->
     conversation = reply.headers["X-Conversation-Id"]
     other = f"{world.open_path}/{world.new_secret()}"
     key = {"Authorization": f"Bearer {world.new_key('streams:open')}"}
-    for path, headers in [(other, {}), (f"{world.open_path}/test", key), (f"{world.open_path}/test", world.session(world.user_id))]:
+    for path, headers in [
+        (other, {}),
+        (f"{world.open_path}/test", key),
+        (f"{world.open_path}/test", world.session(world.user_id)),
+    ]:
         for name in (CHAT, conversation):
             async with await client.get(f"{path}/{name}/stream", **headers) as found:
                 assert found.status == 204

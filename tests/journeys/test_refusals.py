@@ -29,7 +29,10 @@ async def nothing_is_left(world: World, books: Books, upstream: Upstream) -> Any
     """No refusal reserves, asks the provider or writes a turn."""
     yield
     assert upstream.journal.exchanges == []
-    assert books.rows("SELECT id FROM billing_reservation WHERE account_id = %s AND state = 'pending'", world.workspace_id) == []
+    assert (
+        books.rows("SELECT id FROM billing_reservation WHERE account_id = %s AND state = 'pending'", world.workspace_id)
+        == []
+    )
     assert world.spent == 0
 
 
@@ -98,13 +101,17 @@ async def test_a_revoked_secret_stops_working_within_a_second(client: Client, wo
     await refused(await client.get(path), 401, "unauthenticated")
 
 
-async def test_malformed_credentials_cost_no_query(start_server: Start, session: aiohttp.ClientSession, world: World) -> None:
+async def test_malformed_credentials_cost_no_query(
+    start_server: Start, session: aiohttp.ClientSession, world: World
+) -> None:
     """Shown in front of a database that does not exist: only what must look there notices."""
     server = await asyncio.to_thread(start_server, DATABASE_URL=database_url("there_is_none"))
     client = Client(session, server.url)
     for secret in (broken(world.secret), "hms_short", "x"):
         await refused(await client.post(f"{world.open_path}/{secret}", "hello"), 401, "unauthenticated")
-    await refused(await client.post(f"{world.open_path}/test", "x", Authorization="Bearer hmk_x"), 401, "unauthenticated")
+    await refused(
+        await client.post(f"{world.open_path}/test", "x", Authorization="Bearer hmk_x"), 401, "unauthenticated"
+    )
     await refused(await client.post(f"{world.open_path}/test", "hello"), 403, "session_invalid")
     await refused(await client.post("/api/streams/x/y/z", "hello"), 404, "not_found")
     reply = await client.post(world.path, "hello")
@@ -262,7 +269,10 @@ async def test_conversations_of_others(client: Client, world: World, books: Book
         await refused(await client.post(world.path, "hello", X_Conversation_Id=name), 404, "not_found")
 
 
-@pytest.mark.parametrize(("method", "tail"), [("PUT", ""), ("DELETE", ""), ("GET", "/chat-of-some-length/stop"), ("POST", "/chat-of-some-length/stream")])
+@pytest.mark.parametrize(
+    ("method", "tail"),
+    [("PUT", ""), ("DELETE", ""), ("GET", "/chat-of-some-length/stop"), ("POST", "/chat-of-some-length/stream")],
+)
 async def test_methods(client: Client, world: World, method: str, tail: str) -> None:
     reply = await client.call(method, world.path + tail)
     await refused(reply, 405, "method_not_allowed")

@@ -50,7 +50,10 @@ async def everything(client: Client, world: World, books: Books) -> list[str]:
     calls += [client.post(f"{world.open_path}/{world.secret}", "x" * 1_100_000)]
     for bearer in (world.secret, unknown, key, unscoped, wrong_key, broken(key)):
         told = {"Authorization": f"Bearer {bearer}"}
-        calls += [client.post(world.open_path, QUESTION, **told), client.post(f"{world.open_path}/test", QUESTION, **told)]
+        calls += [
+            client.post(world.open_path, QUESTION, **told),
+            client.post(f"{world.open_path}/test", QUESTION, **told),
+        ]
         calls += [client.get("/api/workspaces", **told), client.get("/api/streams", **told)]
     calls += [client.post(f"{world.open_path}/test", QUESTION, **session)]
     for reply in await asyncio.gather(*calls):

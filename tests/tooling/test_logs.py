@@ -31,6 +31,10 @@ def test_a_secret_is_cut_after_its_public_part(line):
     assert SECRET[4:16] in redacted or KEY[4:16] in redacted
 
 
+def test_a_sign_in_link_is_cut_off():
+    assert logs.redact('"GET /sign-in/WyJ1c3J:1xVG:kTw HTTP/1.1" 200') == '"GET /sign-in/… HTTP/1.1" 200'
+
+
 def test_every_handler_writes_json_without_secrets(capsys):
     before = logging.root.handlers[:]
     logging.config.dictConfig(logs.configuration("DEBUG"))
