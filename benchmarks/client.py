@@ -5,6 +5,7 @@ import contextlib
 import json
 from typing import cast
 
+_ACCEPTED = b"HTTP/1.1 200 "
 _TOKEN = b'"text-delta"'
 _CHUNKED_END = b"\r\n0\r\n\r\n"
 _DONE = b'"finishReason":"stop"'
@@ -26,11 +27,12 @@ class Client(asyncio.Protocol):
         self.over: asyncio.Future[None]
         """The answer has ended; BadAnswer where it did not end well."""
         self._tail = b""
+        self._accepted = False
         self._loop = asyncio.get_running_loop()
 
     def ask(self, request: bytes) -> "asyncio.Future[None]":
         """Sends a request; returns `over`."""
-        self.tokens, self._tail = 0, b""
+        self.tokens, self._tail, self._accepted = 0, b"", False
         self.first, self.over = self._loop.create_future(), self._loop.create_future()
         self.transport.write(request)
         return self.over
@@ -45,9 +47,12 @@ class Client(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)  # uvloop's are none by class, only by behaviour
 
     def data_received(self, data: bytes) -> None:
-        if not self.tokens and not self._tail and not data.startswith(b"HTTP/1.1 200 "):
-            self._end(BadAnswer(data[:600].decode(errors="replace")))
-            return
+        if not self._accepted:
+            begun = self._tail + data
+            self._accepted = begun.startswith(_ACCEPTED)
+            if not self._accepted and len(begun) >= len(_ACCEPTED):
+                self._end(BadAnswer(begun[:600].decode(errors="replace")))
+                return
         # What was cut between two reads is counted once: a tail too short for a token goes before the next read.
         self.tokens += (self._tail[1 - len(_TOKEN) :] + data).count(_TOKEN)
         self._tail = (self._tail + data)[-400:]

@@ -9,7 +9,8 @@ import sys
 
 import structlog
 
-_SECRET = re.compile(r"(hm[sk](?:_|%5[Ff])[0-9A-Za-z]{0,12})[0-9A-Za-z%]*")
+# Any character of a path may come percent-encoded, and the secret still opens its agent.
+_SECRET = re.compile(r"((?:h|%68)(?:m|%6[Dd])(?:[sk]|%73|%6[Bb])(?:_|%5[Ff])[0-9A-Za-z]{0,12})[0-9A-Za-z%]*")
 _SIGN_IN = re.compile(r"(/sign-in/)[^\s\"'?]+")
 _SERVERS = (
     "uvicorn",

@@ -82,6 +82,7 @@ async def run(turn: Turn) -> None:
             ending = endings.aborted(turn.interruption or "server_restarting")
         except Exception:
             log.exception("turn failed")
+            turn.refuse(Problem("internal_error", "The error is logged under the request id."))
         finally:
             turn.closing = True
             ending, charged = await _shielded_settlement(turn, ending)

@@ -4,8 +4,10 @@ For every request: an id, and a body of at most 1 MiB. For stream paths also: th
 anything can log it; then path grammar, credential, role and origin. What passes carries a `Caller`.
 """
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -29,6 +31,8 @@ Headers = list[tuple[bytes, bytes]]
 log = structlog.get_logger(__name__)
 
 BODY_LIMIT = 1024 * 1024
+LINGER_BYTES = 8 * BODY_LIMIT
+LINGER_S = 1.0
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 ALLOW = {"Allow": "GET, OPTIONS, POST"}
 INTERNAL = Problem("internal_error", "The error is logged under the request id.")
@@ -65,7 +69,7 @@ class Edge:
         try:
             body = await read_body(scope, receive)
         except Problem as refusal:
-            await _refuse(refusal, scope, send_with_id, request_id, [])
+            await _refuse(refusal, scope, receive, send_with_id, request_id, [])
             return
         if body is not None:
             await self._rest(scope, _replay(body, receive), send_with_id)
@@ -88,16 +92,16 @@ class Edge:
             if body is None:
                 return
         except Problem as refusal:
-            await _refuse(refusal, scope, send, request_id, cors)
+            await _refuse(refusal, scope, receive, send, request_id, cors)
             return
         except (psycopg.OperationalError, OperationalError):
             log.exception("credential could not be checked")
             unavailable = Problem("unavailable", "The credential cannot be checked.", headers={"Retry-After": "2"})
-            await _refuse(unavailable, scope, send, request_id, cors)
+            await _refuse(unavailable, scope, receive, send, request_id, cors)
             return
         except Exception:
             log.exception("internal error at the edge")
-            await _refuse(INTERNAL, scope, send, request_id, cors)
+            await _refuse(INTERNAL, scope, receive, send, request_id, cors)
             return
         scope["helpmaton.caller"] = caller
         scope["helpmaton.body"] = body
@@ -228,14 +232,32 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
-async def _refuse(refusal: Problem, scope: Scope, send: Send, request_id: str, headers: Headers) -> None:
+async def _refuse(
+    refusal: Problem, scope: Scope, receive: Receive, send: Send, request_id: str, headers: Headers
+) -> None:
     own = [(name.lower().encode(), value.encode()) for name, value in refusal.headers.items()]
     if not any(name == b"x-request-id" for name, _ in headers):
         own.append((b"x-request-id", request_id.encode()))
     if refusal.code == "too_large":
         own.append((b"connection", b"close"))
     body = problems.encode(refusal, instance=scope["path"], request_id=request_id)
-    await _answer(send, refusal.status, [*headers, *own, (b"content-type", problems.CONTENT_TYPE.encode())], body)
+    own += [(b"content-type", problems.CONTENT_TYPE.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": [*headers, *own]})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    await _linger(receive)
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _linger(receive: Receive) -> None:
+    """Read on for a moment: a connection closed on a client that still sends is reset, and takes the answer with it."""
+    left = LINGER_BYTES
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                if not message.get("more_body", False):
+                    return
 
 
 async def _answer(send: Send, status: int, headers: Headers, body: bytes) -> None:

@@ -14,7 +14,7 @@ from psycopg import sql
 
 from helpmaton.stack import web
 from tests.journeys.books import INPUT_NANO, MODEL, OUTPUT_NANO, Books
-from tests.journeys.server import Server, manage
+from tests.journeys.server import Server, manage, reserve_port
 from tests.journeys.talk import Client
 from tests.journeys.world import World
 from tests.upstream.server import Upstream, scripted_upstream
@@ -64,9 +64,10 @@ def world(books: Books) -> World:
 
 
 @pytest.fixture(scope="session")
-def upstream_port() -> int:
+def upstream_port() -> Iterator[int]:
     """Where the scripted provider of this worker listens: servers that outlive a test know it by this."""
-    return web.free_port()
+    with reserve_port() as held:
+        yield held.getsockname()[1]
 
 
 @pytest.fixture

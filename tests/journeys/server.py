@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,15 @@ from helpmaton.stack import web
 ROOT = Path(__file__).resolve().parent.parent.parent
 START_S = 30.0
 TALKATIVE = {"uvicorn": ("--log-level", "trace"), "daphne": ("-v", "3")}
+
+
+def reserve_port() -> socket.socket:
+    """A socket bound to a free port of 127.0.0.1: as long as it is open nobody is given that port by chance, while
+    whoever asks for it by number may listen there."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
 
 
 class Server:
@@ -27,7 +37,8 @@ class Server:
         tuned: bool = False,
         arguments: tuple[str, ...] = (),
     ) -> None:
-        self.port = web.free_port()
+        self._reserved = reserve_port()
+        self.port = self._reserved.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = log
         command = [*web.command(kind, "127.0.0.1", self.port), *arguments]
@@ -74,12 +85,14 @@ class Server:
 
     def kill(self) -> None:
         """`kill -9`."""
+        self._reserved.close()
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait(10)
 
     def stop(self) -> None:
         """SIGTERM; killed if it does not end for that."""
+        self._reserved.close()
         if self._process.poll() is None:
             self._process.terminate()
             try:

@@ -2,8 +2,11 @@
 
 import asyncio
 import random
+import statistics
+import time
 
 import aiohttp
+import pytest
 
 from tests.journeys.books import Books
 from tests.journeys.conftest import Start
@@ -79,3 +82,29 @@ async def test_two_hundred_open_streams(
     assert during[0] <= before[0]
     assert during[1] == before[1]
     await world.nothing_is_open(turns=STREAMS + 1)
+
+
+@pytest.mark.parametrize("how", ["leave", "stop"])
+async def test_the_providers_socket_closes_at_once(client: Client, world: World, upstream: Upstream, how: str) -> None:
+    """From the client's leaving, or its pressing stop, to the provider's seeing the connection closed."""
+    took_s = []
+    for number in range(40):
+        reply = await client.post(world.path, {"id": f"chat-number-{number:010}", "message": "scripted/slow?n=900&rate=20"})
+        await reply.until("text-delta", 2)
+        exchange = upstream.journal.last()
+        begun = time.monotonic()
+        if how == "leave":
+            reply.leave()
+        else:
+            stopped = await client.post(f"{world.path}/chat-number-{number:010}/stop", "")
+            await stopped.body()
+        while exchange.client_closed_at is None:
+            assert time.monotonic() - begun < 2
+            await asyncio.sleep(0.001)
+        took_s.append(exchange.client_closed_at - begun)
+        reply.leave()
+
+    # Ten milliseconds on a machine that does nothing else; tests share theirs.
+    assert statistics.median(took_s) < 0.05, sorted(took_s)
+    print(how, [round(t*1000,1) for t in statistics.quantiles(took_s, n=20)])
+    await world.nothing_is_open(turns=40)

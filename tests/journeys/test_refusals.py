@@ -144,7 +144,7 @@ async def test_members(client: Client, world: World, books: Books) -> None:
 async def test_api_keys(client: Client, world: World, books: Books) -> None:
     path = f"{world.open_path}/test"
     for key, status, code in [
-        (world.new_key("read", "write", "admin"), 403, "permission_denied"),
+        (world.new_key("read", "write"), 403, "permission_denied"),
         (World(books).new_key("streams:open"), 401, "unauthenticated"),
         (world.new_key("streams:open", expires_at=PAST), 401, "unauthenticated"),
         (world.new_key("streams:open", revoked_at=PAST), 401, "unauthenticated"),
@@ -317,24 +317,24 @@ async def test_internal_errors_keep_their_text(
     """Something of ours breaks: the caller gets a code and a request id, the log has the rest."""
     server = await asyncio.to_thread(start_server)
     client = Client(session, server.url)
-    for table, dialect, status in [
-        ("agents_streamsecret", "plain", 500),
-        ("billing_plan", "plain", 200),
-        ("billing_plan", "json", 500),
+    for table, dialect in [
+        ("agents_streamsecret", "plain"),
+        ("billing_plan", "plain"),
+        ("billing_plan", "json"),
+        ("billing_reservation", "plain"),
     ]:  # in this order: a statement that was prepared outlives the renaming of its table
         books.run(f"ALTER TABLE {table} RENAME TO gone_for_now")
         try:
             async with await client.post(world.path, "hello", X_Stream_Dialect=dialect) as reply:
                 body = (await reply.body()).decode()
+                await refused(reply, 500, "internal_error")
         finally:
             books.run(f"ALTER TABLE gone_for_now RENAME TO {table}")
-        assert reply.status == status
-        assert "internal_error" in body
-        assert reply.headers["X-Request-Id"] in body
         for secret_word in ("relation", "gone_for_now", table, "SELECT", "Traceback", "psycopg", "Undefined"):
             assert secret_word not in body
-        assert table in server.written()
-        assert reply.headers["X-Request-Id"] in server.written()
+        request_id = reply.headers["X-Request-Id"]
+        told = [line for line in server.written().splitlines() if request_id in line and '"level": "error"' in line]
+        assert any("UndefinedTable" in line for line in told)
 
 
 def test_a_half_sent_request_leaves_nothing(server: Server, world: World, upstream: Upstream) -> None:

@@ -5,6 +5,7 @@ import secrets as randomness
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from agents import vault
 from tests.journeys.books import Books
@@ -15,6 +16,7 @@ from tests.journeys.test_refusals import broken
 from tests.journeys.world import World
 from tests.upstream.server import Upstream
 
+MOST = {"uvicorn": "trace", "daphne": "debug"}
 QUESTION = "What the customer asked " + randomness.token_hex(8)
 
 
@@ -63,17 +65,33 @@ async def everything(client: Client, world: World, books: Books) -> list[str]:
     return [*in_path, key, unscoped, unknown, wrong_key, broken(key), cookie]
 
 
+def spellings(secret: str) -> list[str]:
+    """The secret with its prefix percent-encoded in part and in whole; sent as they are, where `Client` would decode
+    what need not be encoded."""
+    encoded = [f"%{ord(character):02{case}}" for case in "xX" for character in secret[:4]]
+    one_each = [secret[:place] + encoded[place] + secret[place + 1 :] for place in range(4)]
+    return [*one_each, "".join(encoded[:4]) + secret[4:], "".join(encoded[4:]) + secret[4:]]
+
+
 @pytest.mark.parametrize("kind", ["uvicorn", "daphne"])
 async def test_nothing_the_server_writes_holds_a_secret(
     start_server: Start, session: aiohttp.ClientSession, world: World, books: Books, upstream: Upstream, kind: str
 ) -> None:
     server = await asyncio.to_thread(start_server, kind, arguments=TALKATIVE[kind], LOG_LEVEL="DEBUG")
     seen = await everything(Client(session, server.url), world, books)
+    for spelled in spellings(world.secret):
+        url = URL(f"{server.url}{world.open_path}/{spelled}", encoded=True)
+        async with session.post(url, data=QUESTION) as reply:
+            assert reply.status == 200, "it opens the agent all the same"
+            await reply.read()
+        with pytest.raises(aiohttp.WSServerHandshakeError):
+            await session.ws_connect(url)
+        seen.append(spelled)
     await asyncio.to_thread(server.stop)
 
     written = server.written()
     assert world.workspace_id in written, "it did write"
-    assert '"level": "debug"' in written, "and at its most talkative"
+    assert f'"level": "{MOST[kind]}"' in written, "and at its most talkative"
     for secret in seen:
         # What follows the prefix and the public part is the secret itself; half of it is too much already.
         for piece in (secret[18:34], secret[-24:]):

@@ -29,14 +29,14 @@ async def answered(*pieces: bytes) -> client.Client:
     served = asyncio.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b'"hello"}')
-        for piece in pieces:
-            writer.write(piece)
-            await writer.drain()
-            await asyncio.sleep(0.005)
-        writer.close()
-        await writer.wait_closed()
-        served.set()
+        try:
+            await reader.readuntil(b'"hello"}')
+            for piece in pieces:
+                writer.write(piece)
+                await asyncio.sleep(0.002)
+        finally:
+            writer.close()
+            served.set()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
