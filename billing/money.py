@@ -30,10 +30,10 @@ def parse_usd(text: str) -> int:
 
 
 def round_up(amount: Decimal) -> int:
-    """A charge in nano-dollars, rounded up to a whole one: the only place where money is rounded."""
+    """An amount in nano-dollars, rounded up to a whole one."""
     return int(amount.to_integral_value(rounding=ROUND_CEILING))
 
 
-def per_million(tokens: int, price_nano: int) -> Decimal:
-    """What `tokens` cost at `price_nano` per million of them, exactly."""
-    return Decimal(tokens) * price_nano / 1_000_000
+def per_million(total: int) -> int:
+    """A charge from tokens times prices per million of them: rounded up to a whole nano-dollar, in integers."""
+    return -(-total // 1_000_000)

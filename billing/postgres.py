@@ -4,7 +4,8 @@ Stream code may not touch the ORM: that would pin a thread and a connection for 
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+import contextvars
+from collections.abc import Coroutine, Hashable, Sequence
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -49,7 +50,6 @@ async def _pool() -> AsyncConnectionPool[AsyncConnection[dict[str, Any]]]:
             max_size=POOL_SIZE,
             timeout=WAIT_S,
             kwargs={"autocommit": True, "row_factory": dict_row, "prepare_threshold": 1},
-            check=AsyncConnectionPool.check_connection,
             open=False,
             name="reads",
         )
@@ -71,9 +71,50 @@ async def fetch_all(statement: str, parameters: Sequence[object] | dict[str, Any
 
 async def _fetch(statement: str, parameters: Sequence[object] | dict[str, Any]) -> list[dict[str, Any]]:
     pool = await _pool()
-    async with pool.connection() as connection:
-        cursor = await connection.execute(statement, parameters)
-        return await cursor.fetchall()
+    for attempt in range(POOL_SIZE + 1):
+        # Connections are not checked before use, which would cost every read a round trip: one that turns out to be
+        # dead leaves the pool, and at worst all of them are.
+        try:
+            async with pool.connection() as connection:
+                cursor = await connection.execute(statement, parameters)
+                return await cursor.fetchall()
+        except psycopg.OperationalError:
+            if attempt == POOL_SIZE:
+                raise
+    raise AssertionError("the last attempt returns or raises")
+
+
+class SharedRead:
+    """A statement that many ask at once with the same parameters.
+
+    All that ask while a read is under way share the next one: no read is older than the question, and a thousand
+    questions at once cost two reads.
+    """
+
+    def __init__(self, statement: str) -> None:
+        self._statement = statement
+        self._next: dict[Hashable, asyncio.Task[dict[str, Any] | None]] = {}
+        self._under_way: dict[Hashable, asyncio.Task[dict[str, Any] | None]] = {}
+
+    async def row(self, *parameters: Hashable) -> dict[str, Any] | None:
+        """The first row, or None; not to be changed. Raises as `fetch_one`."""
+        loop = asyncio.get_running_loop()
+        key = (loop, parameters)
+        read = self._next.get(key)
+        if read is None:
+            read = self._next[key] = loop.create_task(self._read(key), context=contextvars.Context())
+            read.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(read)
+
+    async def _read(self, key: tuple[asyncio.AbstractEventLoop, tuple[Hashable, ...]]) -> dict[str, Any] | None:
+        if (earlier := self._under_way.get(key)) is not None:
+            await asyncio.wait({earlier})
+        self._under_way[key] = self._next.pop(key)
+        try:
+            return await fetch_one(self._statement, list(key[1]))
+        finally:
+            if self._next.get(key) is None:
+                del self._under_way[key]
 
 
 async def _in_time(work: Coroutine[Any, Any, T]) -> T:

@@ -51,10 +51,10 @@ def cost(price: Price, *, input_tokens: int, output_tokens: int, cached_input_to
     """The charge in nano-dollars. Raises ValueError on negative counts or more cached than there was input."""
     if not 0 <= cached_input_tokens <= input_tokens or output_tokens < 0:
         raise ValueError("token counts must not be negative, and cached input is part of the input")
-    return money.round_up(
-        money.per_million(input_tokens - cached_input_tokens, price.input_nano)
-        + money.per_million(cached_input_tokens, price.cached_input_nano)
-        + money.per_million(output_tokens, price.output_nano)
+    return money.per_million(
+        (input_tokens - cached_input_tokens) * price.input_nano
+        + cached_input_tokens * price.cached_input_nano
+        + output_tokens * price.output_nano
     )
 
 

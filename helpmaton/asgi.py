@@ -5,6 +5,7 @@ ordinary handler and middleware make, each of which would keep a thread for as l
 """
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -104,6 +105,10 @@ class Life:
         if self._started:
             return
         self._started = True
+        # What was imported stays: the collector need not look at it again on every round.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(5_000, 20, 20)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._take_over(number, signal.getsignal(number))

@@ -1,4 +1,4 @@
-"""May this turn begin? Agent, model, price, conversation and plan, in one statement. Nothing is spent here."""
+"""May this turn begin? Agent, model, price and plan, then the conversation. Nothing is spent here."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from django.conf import settings
 
 from agents.problems import Problem
 from billing import ids, postgres, pricing
+from billing.postgres import SharedRead
 from billing.pricing import Price
 from streams import protocols, providers
 from streams.messages import ChatMessage, FilePart, Part, TextPart, ToolCallPart, ToolResultPart
@@ -20,12 +21,11 @@ HISTORY = 200
 
 NO_CONVERSATION = Problem("not_found", "There is no such conversation here; leave X-Conversation-Id out to begin one.")
 
-_ADMIT = """
+_agent = SharedRead("""
 SELECT agent.system_prompt, agent.model, agent.temperature, agent.top_p, agent.max_output_tokens,
        agent.stop_sequences, agent.dialect, agent.show_reasoning, agent.on_disconnect, agent.disconnect_grace_s,
        plan.longest_stream_s, plan.tokens_per_minute,
-       price.input_nano, price.output_nano, price.cached_input_nano,
-       conversation.id AS conversation_id
+       price.input_nano, price.output_nano, price.cached_input_nano
   FROM agents_agent agent
   JOIN agents_workspace workspace ON workspace.id = agent.workspace_id AND workspace.deleted_at IS NULL
   JOIN billing_subscription subscription ON subscription.id = workspace.subscription_id
@@ -33,13 +33,16 @@ SELECT agent.system_prompt, agent.model, agent.temperature, agent.top_p, agent.m
   LEFT JOIN LATERAL (
        SELECT p.input_nano, p.output_nano, p.cached_input_nano
          FROM billing_modelprice p
-        WHERE p.model = COALESCE(%(instead)s, agent.model) AND p.valid_from <= now()
+        WHERE p.model = COALESCE(%s, agent.model) AND p.valid_from <= now()
         ORDER BY p.valid_from DESC
         LIMIT 1) price ON true
-  LEFT JOIN streams_conversation conversation
-         ON conversation.agent_id = agent.id AND conversation.scope = %(scope)s
-        AND (conversation.id = %(conversation)s OR %(conversation)s IS NULL AND conversation.chat_id = %(chat)s)
- WHERE agent.id = %(agent)s AND agent.workspace_id = %(workspace)s AND agent.deleted_at IS NULL
+ WHERE agent.id = %s AND agent.workspace_id = %s AND agent.deleted_at IS NULL
+""")
+
+_CONVERSATION = """
+SELECT id FROM streams_conversation
+ WHERE agent_id = %(agent)s AND scope = %(scope)s
+   AND (id = %(conversation)s OR %(conversation)s::text IS NULL AND chat_id = %(chat)s)
 """
 
 _HISTORY = """
@@ -57,26 +60,17 @@ async def admit(turn: Turn, *, known_conversation: str | None) -> None:
     if opening.conversation_id is not None and not ids.has_prefix(opening.conversation_id, "conv"):
         raise NO_CONVERSATION
     instead = None if settings.PROVIDER_CONFIGURED else settings.SIMULATED_MODEL
-    row = await postgres.fetch_one(
-        _ADMIT,
-        {
-            "agent": opening.agent_id,
-            "workspace": turn.workspace_id,
-            "scope": opening.caller.scope,
-            "conversation": opening.conversation_id,
-            "chat": opening.chat_id,
-            "instead": instead,
-        },
-    )
+    row = await _agent.row(instead, opening.agent_id, turn.workspace_id)
     if row is None:
         raise Problem("not_found", "There is no such agent in this workspace.")
     model = instead or str(row["model"])
-    turn.conversation_id = _conversation(turn, row, known_conversation)
+    stored = await _stored_conversation(turn)
+    turn.conversation_id = _conversation(turn, stored or known_conversation)
     turn.dialect = _dialect(turn, str(row["dialect"]))
     turn.provider = providers.resolve(model)
     turn.price = _price(model, row)
     turn.agent = _settings(model, row)
-    turn.messages = await _messages(turn, continues=row["conversation_id"] is not None)
+    turn.messages = await _messages(turn, continues=stored is not None)
     if prompt_tokens(turn) > int(row["tokens_per_minute"]):
         raise Problem("prompt_too_large", "The prompt alone is more than the plan allows in a minute.")
 
@@ -103,12 +97,25 @@ def _size(part: Part) -> int:
     return 0
 
 
-def _conversation(turn: Turn, row: dict[str, Any], known: str | None) -> str:
-    wanted = turn.opening.conversation_id
-    found = row["conversation_id"] or known
-    if wanted is not None and found is None:
+async def _stored_conversation(turn: Turn) -> str | None:
+    """The id of the conversation that the request names, if there is one of this agent and caller."""
+    opening = turn.opening
+    if opening.conversation_id is None and opening.chat_id is None:
+        return None
+    names = {
+        "agent": opening.agent_id,
+        "scope": opening.caller.scope,
+        "conversation": opening.conversation_id,
+        "chat": opening.chat_id,
+    }
+    row = await postgres.fetch_one(_CONVERSATION, names)
+    return None if row is None else str(row["id"])
+
+
+def _conversation(turn: Turn, found: str | None) -> str:
+    if found is None and turn.opening.conversation_id is not None:
         raise NO_CONVERSATION
-    return str(found) if found else ids.new("conv")
+    return found or ids.new("conv")
 
 
 def _dialect(turn: Turn, agent_setting: str) -> str:

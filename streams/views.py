@@ -17,8 +17,8 @@ NAMEABLE = 16
 
 async def open_turn(request: HttpRequest, agent: str) -> HttpResponseBase:
     """POST: ask the agent something. GET: re-attach as AI SDK 4 does, by `?chatId=`."""
-    if request.method == "GET":
-        return await reattach(request, agent, request.GET.get("chatId", ""))
+    if request.method == "GET" and "chatId" in request.GET:
+        return await reattach(request, agent, request.GET["chatId"])
     if request.method != "POST":
         raise Problem("method_not_allowed", "POST a message to open a turn.", headers={"Allow": "GET, OPTIONS, POST"})
     turn = turns.start(_opening(request, agent))
@@ -49,8 +49,7 @@ async def reattach(request: HttpRequest, agent: str, chat: str) -> HttpResponseB
         )
     except protocols.UnknownDialect as unknown:
         raise Problem("invalid", str(unknown)) from None
-    over = turn is not None and turn.log.closed
-    if turn is None or not turn.log.length or (over and (dialect == "ui" or after is None)):
+    if turn is None or not turn.log.length or (turn.log.closed and _has_all(turn, dialect, after)):
         return HttpResponse(status=204, headers=responses.UNCACHED)
     if dialect == "json":
         return await responses.buffer(turn, instance=request.path)
@@ -108,6 +107,11 @@ def _named(request: HttpRequest, agent: str, chat: str) -> Turn | None:
     caller = _caller(request)
     chat_id = _nameable(caller, chat)
     return registry.of_this_loop().find(agent, caller.scope, chat_id) if chat_id else None
+
+
+def _has_all(turn: Turn, dialect: str, after: int | None) -> bool:
+    """Whether the reader of a finished turn has nothing more to come: `ui` clients then load the conversation."""
+    return dialect == "ui" or after is None or after >= turn.log.length
 
 
 def _after(request: HttpRequest) -> int | None:

@@ -131,3 +131,15 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 def client(session: aiohttp.ClientSession, server: Server, upstream: Upstream) -> Client:
     """Talks to the shared server."""
     return Client(session, server.url)
+
+
+@pytest.fixture
+async def nothing_is_left(world: World, books: Books, upstream: Upstream) -> AsyncIterator[None]:
+    """No refusal reserves, asks the provider or writes a turn."""
+    yield
+    assert upstream.journal.exchanges == []
+    assert (
+        books.rows("SELECT id FROM billing_reservation WHERE account_id = %s AND state = 'pending'", world.workspace_id)
+        == []
+    )
+    assert world.spent == 0

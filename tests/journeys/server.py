@@ -1,5 +1,6 @@
 """The product as a process of its own: started under a real server, talked to over sockets, ended by signals."""
 
+import json
 import os
 import signal
 import socket
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from helpmaton.stack import web
 
@@ -70,6 +72,10 @@ class Server:
 
     def written(self) -> str:
         return self.log.read_text(errors="replace")
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What it wrote as structured lines."""
+        return [json.loads(line) for line in self.written().splitlines() if line.startswith("{")]
 
     def threads(self) -> int:
         """How many threads the process has."""

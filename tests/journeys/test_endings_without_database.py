@@ -10,10 +10,10 @@ import pytest
 from billing import money
 from tests.journeys.books import Books, price, tokens
 from tests.journeys.conftest import Start
+from tests.journeys.ends import eventually, own_count, the_turn
 from tests.journeys.proxy import Proxy, database_proxy
 from tests.journeys.server import Server
 from tests.journeys.talk import Client, kinds
-from tests.journeys.test_endings import eventually, own_count, the_turn
 from tests.journeys.world import World
 from tests.upstream.server import Upstream
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.journeys.books import Books
 from tests.journeys.conftest import Start
+from tests.journeys.server import manage
 from tests.journeys.talk import Client
 from tests.journeys.world import World
 from tests.upstream.server import Upstream
@@ -20,7 +21,7 @@ STREAMS = 200
 
 
 async def test_a_third_of_the_clients_leave(
-    start_server: Start, session: aiohttp.ClientSession, world: World, upstream: Upstream
+    start_server: Start, session: aiohttp.ClientSession, world: World, upstream: Upstream, stack: dict[str, str]
 ) -> None:
     """Balance = start - the sum of the charges, nothing held, after 1,000 turns of which a third is left at random."""
     server = await asyncio.to_thread(start_server)
@@ -57,6 +58,8 @@ async def test_a_third_of_the_clients_leave(
     assert endings.count("finished") >= done.count("stay") > TURNS / 2
     assert endings.count("client_left") >= done.count("leave_after_words") > TURNS / 10
     assert world.spent > 0
+    audited = await asyncio.to_thread(manage, stack, "audit_ledger")
+    assert (audited.returncode, audited.stdout.strip()) == (0, "The books are right.")
 
 
 async def test_two_hundred_open_streams(
@@ -89,14 +92,15 @@ async def test_the_providers_socket_closes_at_once(client: Client, world: World,
     """From the client's leaving, or its pressing stop, to the provider's seeing the connection closed."""
     took_s = []
     for number in range(40):
-        reply = await client.post(world.path, {"id": f"chat-number-{number:010}", "message": "scripted/slow?n=900&rate=20"})
+        chat = f"chat-number-{number:010}"
+        reply = await client.post(world.path, {"id": chat, "message": "scripted/slow?n=900&rate=20"})
         await reply.until("text-delta", 2)
         exchange = upstream.journal.last()
         begun = time.monotonic()
         if how == "leave":
             reply.leave()
         else:
-            stopped = await client.post(f"{world.path}/chat-number-{number:010}/stop", "")
+            stopped = await client.post(f"{world.path}/{chat}/stop", "")
             await stopped.body()
         while exchange.client_closed_at is None:
             assert time.monotonic() - begun < 2
@@ -106,5 +110,4 @@ async def test_the_providers_socket_closes_at_once(client: Client, world: World,
 
     # Ten milliseconds on a machine that does nothing else; tests share theirs.
     assert statistics.median(took_s) < 0.05, sorted(took_s)
-    print(how, [round(t*1000,1) for t in statistics.quantiles(took_s, n=20)])
     await world.nothing_is_open(turns=40)

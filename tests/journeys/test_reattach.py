@@ -179,6 +179,39 @@ async def test_chats_belong_to_their_credential(client: Client, world: World) ->
     assert (await reply.all())[-1]["finishReason"] == "stop"
 
 
+async def test_a_secret_names_its_chats_by_path_and_by_header(client: Client, patient: World) -> None:
+    """One credential, two doors: what began at one goes on, and is stopped, at the other."""
+    told = {"Authorization": f"Bearer {patient.secret}"}
+    reply = await client.post(patient.open_path, {"id": CHAT, "message": "scripted/slow?n=600&rate=60"}, **told)
+    seen = await reply.until("text-delta", 10)
+    reply.leave()
+    for path, headers in [(patient.path, {}), (patient.open_path, told)]:
+        last = str(seen[-1]["seq"])
+        async with await client.get(f"{path}/{CHAT}/stream/", Last_Event_ID=last, **headers) as again:
+            seen += await again.until("text-delta", 10)
+    async with await client.post(f"{patient.open_path}/{CHAT}/stop", "", **told) as stopped:
+        assert (await stopped.json())["stopped"] is True
+
+    async with await client.get(f"{patient.path}/{CHAT}/stream", Last_Event_ID=str(seen[-1]["seq"])) as again:
+        seen += await again.all()
+    numbers = [event["seq"] for event in seen]
+    assert numbers == sorted(set(numbers))
+    assert text_of(seen) == "".join(f"tok{n} " for n in range(len(text_of(seen).split())))
+    assert seen[-1]["finishReason"] == "aborted"
+    await patient.nothing_is_open(turns=1)
+
+
+async def test_a_key_names_its_chats_by_long_ids(client: Client, world: World) -> None:
+    test, key = f"{world.open_path}/test", {"Authorization": f"Bearer {world.new_key('streams:open')}"}
+    for name, found in [("short", False), (CHAT, True)]:
+        reply = await client.post(test, {"id": name, "message": PROMPT}, **key)
+        await reply.until("text-delta", 5)
+        async with await client.post(f"{test}/{name}/stop", "", **key) as stopped:
+            assert (await stopped.json())["stopped"] is found
+        assert (await reply.all())[-1]["finishReason"] == ("aborted" if found else "stop")
+    await world.nothing_is_open(turns=2)
+
+
 async def test_rotation_keeps_chats(client: Client, world: World, books: Books) -> None:
     reply, _ = await begin(client, world)
     lineage = books.one("SELECT lineage FROM agents_streamsecret WHERE agent_id = %s", world.agent_id)["lineage"]

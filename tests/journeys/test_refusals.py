@@ -1,56 +1,20 @@
-"""What bad input gets, in the order of refusals, and that none of it leaves anything behind."""
+"""Credentials, roles and origins that open nothing, in the order of refusals, and that none of it leaves anything
+behind."""
 
 import asyncio
-import socket
-import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
 
 from agents import vault
-from billing import ids
 from tests.journeys.books import Books
 from tests.journeys.conftest import Start, database_url
-from tests.journeys.server import Server
-from tests.journeys.talk import Client, Reply
+from tests.journeys.refusing import MIB, ORIGIN, PAST, broken, refused
+from tests.journeys.talk import Client
 from tests.journeys.world import World
-from tests.upstream.server import Upstream
 
-MIB = 1024 * 1024
-ORIGIN = "https://shop.example.com"
-PAST = datetime(2020, 1, 1, tzinfo=UTC)
-
-
-@pytest.fixture(autouse=True)
-async def nothing_is_left(world: World, books: Books, upstream: Upstream) -> Any:
-    """No refusal reserves, asks the provider or writes a turn."""
-    yield
-    assert upstream.journal.exchanges == []
-    assert (
-        books.rows("SELECT id FROM billing_reservation WHERE account_id = %s AND state = 'pending'", world.workspace_id)
-        == []
-    )
-    assert world.spent == 0
-
-
-async def refused(reply: Reply, status: int, code: str) -> dict[str, Any]:
-    """The problem, once it is found to be the right one."""
-    async with reply:
-        told = await reply.json()
-        assert (reply.status, told["code"]) == (status, code), told
-    assert reply.headers["Content-Type"] == "application/problem+json"
-    assert told["status"] == status
-    assert told["request_id"] == reply.headers["X-Request-Id"]
-    assert {"type", "title", "detail", "instance"} <= told.keys()
-    return told
-
-
-def broken(secret: str) -> str:
-    """The same secret with another character before its checksum."""
-    return secret[:20] + ("a" if secret[20] != "a" else "b") + secret[21:]
+pytestmark = pytest.mark.usefixtures("nothing_is_left")
 
 
 @pytest.mark.parametrize(
@@ -174,6 +138,36 @@ async def test_origins(client: Client, world: World) -> None:
             assert "X-Request-Id" in reply.headers["Access-Control-Expose-Headers"]
 
 
+@pytest.mark.parametrize("dialect", ["plain", "ui"])
+async def test_a_listed_origin_may_read_the_stream(client: Client, books: Books, dialect: str) -> None:
+    poor = World(books, nano=0)
+    path = f"{poor.open_path}/{poor.new_secret(origins=[ORIGIN])}"
+    async with await client.post(path, "hello", Origin=ORIGIN, X_Stream_Dialect=dialect) as reply:
+        assert (reply.status, reply.headers["X-Stream-Dialect"]) == (200, dialect)
+    assert reply.headers["Access-Control-Allow-Origin"] == ORIGIN
+    assert reply.headers["Vary"] == "Origin"
+    assert "X-Conversation-Id" in reply.headers["Access-Control-Expose-Headers"]
+    assert "Access-Control-Allow-Credentials" not in reply.headers
+
+
+async def test_what_is_gone_opens_nothing(client: Client, world: World, books: Books) -> None:
+    """A user who was locked out, a deleted agent's secret, and a deleted workspace by each of its doors."""
+    test, owner = f"{world.open_path}/test", world.session(world.user_id)
+    key = {"Authorization": f"Bearer {world.new_key('streams:open')}"}
+    secret = f"{world.open_path}/{world.new_secret()}"
+    books.run("UPDATE agents_user SET is_active = false WHERE id = %s", world.user_id)
+    await refused(await client.post(test, "hello", **owner), 403, "session_invalid")
+    books.run("UPDATE agents_user SET is_active = true WHERE id = %s", world.user_id)
+    books.run("UPDATE agents_agent SET deleted_at = now() WHERE id = %s", world.agent_id)
+    await refused(await client.post(world.path, "hello"), 401, "unauthenticated")
+    await refused(await client.post(test, "hello", **owner), 404, "not_found")
+    books.run("UPDATE agents_agent SET deleted_at = NULL WHERE id = %s", world.agent_id)
+    books.run("UPDATE agents_workspace SET deleted_at = now() WHERE id = %s", world.workspace_id)
+    await refused(await client.post(secret, "hello"), 401, "unauthenticated")
+    await refused(await client.post(test, "hello", **owner), 403, "permission_denied")
+    await refused(await client.post(test, "hello", **key), 401, "unauthenticated")
+
+
 @pytest.mark.parametrize("tail", ["", "/", "/some-chat-of-length/stream", "/some-chat-of-length/stop"])
 async def test_preflight(client: Client, world: World, tail: str) -> None:
     async with await client.call("OPTIONS", world.path + tail, Origin=ORIGIN) as reply:
@@ -181,102 +175,6 @@ async def test_preflight(client: Client, world: World, tail: str) -> None:
     assert reply.headers["Access-Control-Allow-Origin"] == ORIGIN
     assert "POST" in reply.headers["Access-Control-Allow-Methods"]
     assert "X-Stream-Dialect" in reply.headers["Access-Control-Allow-Headers"]
-
-
-BODIES: list[tuple[Any, str]] = [
-    ("", ""),
-    (" \n\t ", ""),
-    (b"\xff\xfe", ""),
-    ({}, ""),
-    ({"messages": []}, "/messages"),
-    ({"messages": "hello"}, "/messages"),
-    ({"messages": [{"role": "robot", "content": "x"}]}, "/messages/0/role"),
-    ({"messages": [{"role": "system", "content": "obey"}, {"role": "user", "content": "x"}]}, "/messages/0/role"),
-    ({"messages": [{"role": "user", "content": 7}]}, "/messages/0/content"),
-    ({"messages": [{"role": "user", "parts": [{"type": "text", "text": None}]}]}, "/messages/0/parts/0/text"),
-    ({"messages": [{"role": "user", "content": "x"}] * 501}, "/messages"),
-    ({"message": None}, "/message"),
-    ({"message": "x", "id": 5}, "/id"),
-    ({"message": "x", "id": "a/b"}, "/id"),
-    ({"message": "x", "trigger": "explode"}, "/trigger"),
-    ({"approvals": [{"approvalId": "a", "approved": "yes"}]}, "/approvals/0/approved"),
-]
-
-
-@pytest.mark.parametrize(("body", "pointer"), BODIES)
-async def test_bad_bodies_are_told_by_pointer(client: Client, world: World, body: Any, pointer: str) -> None:
-    told = await refused(await client.post(world.path, body), 400, "invalid")
-    assert [error["pointer"] for error in told["errors"]] == [pointer]
-    assert all(error["code"] and error["detail"] for error in told["errors"])
-
-
-async def test_a_system_message_passes_for_members(client: Client, books: Books) -> None:
-    poor = World(books, nano=0)
-    body = {"messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "x"}]}
-    key = poor.new_key("streams:open")
-    async with await client.post(f"{poor.open_path}/test", body, Authorization=f"Bearer {key}") as reply:
-        assert reply.status == 200, "it is refused for want of money only, and that is told on the stream"
-        assert (await reply.all())[0]["code"] == "insufficient_credits"
-
-
-@pytest.mark.parametrize("framing", ["Content-Length: 2097152", "Transfer-Encoding: chunked"])
-@pytest.mark.parametrize("kind", ["uvicorn"])
-async def test_too_large_a_body_is_refused_before_it_is_read(
-    server: Server, client: Client, world: World, framing: str, kind: str
-) -> None:
-    """With a length, before a byte of it was sent; in chunks, as soon as there is too much."""
-    head = f"POST {world.path} HTTP/1.1\r\nHost: {urlsplit(server.url).netloc}\r\n{framing}\r\n\r\n".encode()
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    writer.write(head)
-    if "chunked" in framing:
-        for _ in range(17):
-            writer.write(b"10000\r\n" + b"x" * 65536 + b"\r\n")
-    begun = time.monotonic()
-    status = await asyncio.wait_for(reader.readline(), 5)
-    assert status.split()[1] == b"413"
-    assert time.monotonic() - begun < 2
-    writer.transport.abort()
-
-
-async def test_agents_models_and_prompts(client: Client, world: World, books: Books) -> None:
-    key = {"Authorization": f"Bearer {world.new_key('streams:open')}"}
-
-    def path(agent_id: str) -> str:
-        return f"/api/streams/{world.workspace_id}/{agent_id}/test"
-
-    await refused(await client.post(path(ids.new("ag")), "hello", **key), 404, "not_found")
-    await refused(await client.post(path(world.new_agent(deleted_at=PAST)), "hello", **key), 404, "not_found")
-    unpriced = world.new_agent(model="model-without-a-price")
-    told = await refused(await client.post(path(unpriced), "hello", **key), 422, "unprocessable")
-    assert "model-without-a-price" in told["detail"]
-    await refused(await client.post(world.path, "word " * 70_000), 422, "prompt_too_large")
-
-
-async def test_dialects(client: Client, world: World) -> None:
-    for dialect in ("klingon", "v4"):
-        await refused(await client.post(world.path, "hello", X_Stream_Dialect=dialect), 400, "invalid")
-        await refused(await client.post(f"{world.path}?dialect={dialect}", "hello"), 400, "invalid")
-
-
-async def test_conversations_of_others(client: Client, world: World, books: Books) -> None:
-    foreign = ids.new("conv")
-    now = datetime.now(UTC)
-    books.insert(
-        "streams_conversation", id=foreign, workspace_id=world.workspace_id, agent_id=world.agent_id,
-        scope="sec_of_somebody_else", created_at=now, updated_at=now,
-    )  # fmt: skip
-    for name in (foreign, ids.new("conv"), "nonsense", "x" * 5000):
-        await refused(await client.post(world.path, "hello", X_Conversation_Id=name), 404, "not_found")
-
-
-@pytest.mark.parametrize(
-    ("method", "tail"),
-    [("PUT", ""), ("DELETE", ""), ("GET", "/chat-of-some-length/stop"), ("POST", "/chat-of-some-length/stream")],
-)
-async def test_methods(client: Client, world: World, method: str, tail: str) -> None:
-    reply = await client.call(method, world.path + tail)
-    await refused(reply, 405, "method_not_allowed")
-    assert "OPTIONS" in reply.headers["Allow"]
 
 
 async def test_the_order_of_refusals(client: Client, world: World) -> None:
@@ -293,56 +191,6 @@ async def test_the_order_of_refusals(client: Client, world: World) -> None:
     await refused(await client.post(f"{base}/{secret}", "", **near, X_Conversation_Id="nonsense"), 400, "invalid")
     await refused(await client.post(f"{base}/{secret}", "x", **near, X_Conversation_Id="nonsense"), 404, "not_found")
     await refused(await client.post(f"{base}/{secret}", "x", **near), 422, "unprocessable")
-
-
-async def test_trailing_slashes(client: Client, books: Books) -> None:
-    poor = World(books, nano=0)
-    for path in (f"{poor.path}/", f"{poor.path}/chat-of-some-length/stop/"):
-        async with await client.post(path, "hello") as reply:
-            assert reply.status == 200
-    async with await client.get(f"{poor.path}/chat-of-some-length/stream/") as reply:
-        assert reply.status == 204
-
-
-async def test_request_ids(client: Client, world: World) -> None:
-    reply = await client.post(world.path, "", X_Request_Id="my-own.id_7")
-    assert (await refused(reply, 400, "invalid"))["request_id"] == "my-own.id_7"
-    reply = await client.post(world.path, "", X_Request_Id="not an id; at all")
-    assert (await refused(reply, 400, "invalid"))["request_id"].startswith("req_")
-
-
-async def test_internal_errors_keep_their_text(
-    start_server: Start, session: aiohttp.ClientSession, world: World, books: Books
-) -> None:
-    """Something of ours breaks: the caller gets a code and a request id, the log has the rest."""
-    server = await asyncio.to_thread(start_server)
-    client = Client(session, server.url)
-    for table, dialect in [
-        ("agents_streamsecret", "plain"),
-        ("billing_plan", "plain"),
-        ("billing_plan", "json"),
-        ("billing_reservation", "plain"),
-    ]:  # in this order: a statement that was prepared outlives the renaming of its table
-        books.run(f"ALTER TABLE {table} RENAME TO gone_for_now")
-        try:
-            async with await client.post(world.path, "hello", X_Stream_Dialect=dialect) as reply:
-                body = (await reply.body()).decode()
-                await refused(reply, 500, "internal_error")
-        finally:
-            books.run(f"ALTER TABLE gone_for_now RENAME TO {table}")
-        for secret_word in ("relation", "gone_for_now", table, "SELECT", "Traceback", "psycopg", "Undefined"):
-            assert secret_word not in body
-        request_id = reply.headers["X-Request-Id"]
-        told = [line for line in server.written().splitlines() if request_id in line and '"level": "error"' in line]
-        assert any("UndefinedTable" in line for line in told)
-
-
-def test_a_half_sent_request_leaves_nothing(server: Server, world: World, upstream: Upstream) -> None:
-    """A client that dies in mid-body."""
-    with socket.create_connection(("127.0.0.1", server.port)) as half:
-        half.sendall(f"POST {world.path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhello".encode())
-    time.sleep(0.2)
-    assert "Traceback" not in server.written()[-3000:]
 
 
 async def test_expiry_is_heeded(client: Client, world: World) -> None:
