@@ -126,7 +126,7 @@ def _orm(account: str, seconds: float) -> tuple[int, float]:
     def keep_going() -> None:
         done = 0
         while time.monotonic() < begun + seconds:
-            _orm_settle(_orm_reserve(account))
+            orm_settle(orm_reserve(account))
             done += 1
         counts.append(done)
         connection.close()
@@ -141,7 +141,7 @@ def _orm(account: str, seconds: float) -> tuple[int, float]:
     return sum(counts), sum(counts) / (time.monotonic() - begun)
 
 
-def _orm_reserve(account: str) -> str:
+def orm_reserve(account: str) -> str:
     from django.db import transaction
     from django.utils import timezone
 
@@ -166,7 +166,7 @@ def _orm_reserve(account: str) -> str:
     return hold.id
 
 
-def _orm_settle(reservation: str) -> None:
+def orm_settle(reservation: str) -> None:
     from django.db import transaction
     from django.utils import timezone
 

@@ -27,6 +27,7 @@ APPLICATIONS = {
     "helpmaton": "helpmaton.asgi:application",
     "relay": "benchmarks.relay:application",
     "stock": "benchmarks.stock:application",
+    "stock_turns": "benchmarks.stock_turns:application",
 }
 
 
