@@ -2,10 +2,9 @@
 
 import pytest
 
-from billing import ids
 from throttling import paths
 
-WS, AG = ids.new("ws"), ids.new("ag")
+WS, AG = "ws_01k0000000e008rrjz28wrf6zh", "ag_01k0000000e008rrjz28wrf6zk"
 BASE = f"/api/streams/{WS}/{AG}"
 
 
