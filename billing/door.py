@@ -29,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 GROUP = 256
 CALL_S = 10.0
+RIDERS_TIMEOUT = "SELECT set_config('lock_timeout', '500', true)"  # milliseconds, for this transaction
+LATE_RIDER_TIMEOUT = "SET statement_timeout = '5s'"
 BACKOFF_S = (0.02, 0.1, 0.5, 1.0)
 
 
@@ -64,6 +66,7 @@ class Door:
         self._wake = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
         self._failures = 0
+        self._late_riders: set[asyncio.Task[None]] = set()
         self.calls = 0
 
     async def submit(self, item: Item, rider: Rider | None = None, *, patience_s: float = 5.0) -> Outcome:
@@ -96,6 +99,7 @@ class Door:
         if self._writer is not None:
             self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)
+        await asyncio.gather(*self._late_riders, return_exceptions=True)
         for waiting in self._queue:
             _fail(waiting, LedgerUnavailable("the ledger's door is closed"))
         self._queue.clear()
@@ -118,6 +122,10 @@ class Door:
         while group:
             try:
                 outcomes = await self._call(group)
+            except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
+                await self._disconnect()
+                await self._send_apart(group, error)
+                return
             except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError, OSError) as error:
                 group = await self._wait_after(error, group)
             except psycopg.Error as error:
@@ -143,23 +151,41 @@ class Door:
             # Without a sync between them the statements of a pipeline are one transaction and one round trip.
             async with connection.pipeline():
                 cursor = await connection.execute(ledger.STATEMENT, [items])
+                # Money waits for its accounts; rows that somebody else has locked do not keep it waiting.
+                await connection.execute(RIDERS_TIMEOUT)
                 for rider in riders:
                     await connection.execute(rider.statement, rider.parameters)
                 return [Outcome(*row) for row in await cursor.fetchall()]
 
-    async def _send_apart(self, group: list[_Waiting], error: psycopg.Error) -> None:
-        """Something in the group is impossible: find out what, and let the others through."""
-        if len(group) > 1:
+    async def _send_apart(self, group: list[_Waiting], error: BaseException) -> None:
+        """Something in the group is impossible: money first, without the riders; then find the item that is it."""
+        riders = [waiting for waiting in group if waiting.rider is not None]
+        if riders:
+            log.error("a rider failed", riders=len(riders), error=type(error).__name__)
+            await self._send([waiting._replace(rider=None) for waiting in group])
+            self._ride_alone([waiting.rider for waiting in riders if waiting.rider is not None])
+        elif len(group) > 1:
             for waiting in group:
                 await self._send([waiting])
-            return
-        [waiting] = group
-        if waiting.rider is None:
+        else:
+            [waiting] = group
             log.error("ledger refused an item", op=waiting.item.op, turn=waiting.item.turn, error=type(error).__name__)
             _fail(waiting, LedgerFault(f"{waiting.item.op} was refused: {type(error).__name__}"))
-            return
-        log.error("a rider failed", op=waiting.item.op, turn=waiting.item.turn, error=type(error).__name__)
-        await self._send([waiting._replace(rider=None)])
+
+    def _ride_alone(self, riders: list[Rider]) -> None:
+        task = asyncio.get_running_loop().create_task(self._ride_one_by_one(riders), context=contextvars.Context())
+        self._late_riders.add(task)
+        task.add_done_callback(self._late_riders.discard)
+
+    async def _ride_one_by_one(self, riders: list[Rider]) -> None:
+        """Riders that could not go with their items, each in a transaction of its own, on another connection."""
+        for rider in riders:
+            try:
+                async with await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
+                    await connection.execute(LATE_RIDER_TIMEOUT)
+                    await connection.execute(rider.statement, rider.parameters)
+            except (psycopg.Error, OSError) as error:
+                log.error("a rider is lost", error=type(error).__name__, sqlstate=getattr(error, "sqlstate", None))
 
     async def _wait_after(self, error: BaseException, group: list[_Waiting]) -> list[_Waiting]:
         """The connection is gone: pause, and return those who still have patience."""

@@ -4,7 +4,6 @@ import re
 from decimal import ROUND_CEILING, Decimal
 
 NANO = 1_000_000_000
-MAX_NANO = 2**62
 _USD = re.compile(r"(-?)(\d{1,9})(?:\.(\d{1,9}))?")
 
 

@@ -73,5 +73,4 @@ def affordable_output(price: Price, *, held_nano: int, prompt_tokens: int) -> in
     """How many output tokens `held_nano` pays for after the prompt; None where output costs nothing."""
     if price.output_nano == 0:
         return None
-    left = held_nano - cost(price, input_tokens=prompt_tokens, output_tokens=0)
-    return max(0, left * 1_000_000 // price.output_nano)
+    return max(0, (held_nano * 1_000_000 - prompt_tokens * price.input_nano) // price.output_nano)

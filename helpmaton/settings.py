@@ -183,7 +183,13 @@ SENTRY_DSN = env.optional_url("SENTRY_DSN", ("http", "https"))
 if SENTRY_DSN:
     import sentry_sdk
 
-    # Frames, bodies and addresses may hold what customers wrote: none of them leaves the process.
+    # Frames, bodies and addresses may hold what customers wrote, breadcrumbs what was logged: none of it leaves the
+    # process, and what does is redacted as the log is.
     sentry_sdk.init(
-        dsn=SENTRY_DSN, send_default_pii=False, include_local_variables=False, max_request_body_size="never"
+        dsn=SENTRY_DSN,
+        send_default_pii=False,
+        include_local_variables=False,
+        max_request_body_size="never",
+        max_breadcrumbs=0,
+        before_send=logs.redact_event,
     )

@@ -13,13 +13,12 @@ from streams import protocols, providers
 from streams.messages import ChatMessage, FilePart, Part, TextPart, ToolCallPart, ToolResultPart
 from streams.turn import AgentSettings, Turn
 
-FILE_TOKENS = 1_600
-"""What a file part is reserved as; providers count images in tiles, not in bytes."""
+IMAGE_TOKENS = 10_000
+"""What an image is reserved as; providers count its tiles, not its bytes, and some charge tens of thousands."""
 
 HISTORY = 200
 """How many stored messages a body that is not complete continues."""
 
-NO_CONVERSATION = Problem("not_found", "There is no such conversation here; leave X-Conversation-Id out to begin one.")
 
 _agent = SharedRead("""
 SELECT agent.system_prompt, agent.model, agent.temperature, agent.top_p, agent.max_output_tokens,
@@ -58,7 +57,7 @@ async def admit(turn: Turn, *, known_conversation: str | None) -> None:
     be the caller's although its row may not be written yet. Raises Problem: 400, 404, 409 or 422."""
     opening = turn.opening
     if opening.conversation_id is not None and not ids.has_prefix(opening.conversation_id, "conv"):
-        raise NO_CONVERSATION
+        raise _no_conversation()
     instead = None if settings.PROVIDER_CONFIGURED else settings.SIMULATED_MODEL
     row = await _agent.row(instead, opening.agent_id, turn.workspace_id)
     if row is None:
@@ -76,7 +75,7 @@ async def admit(turn: Turn, *, known_conversation: str | None) -> None:
 
 
 def prompt_bytes(turn: Turn) -> int:
-    """The size of all text that is sent to the model, files apart."""
+    """The size of all that is sent to the model as text; images are counted apart."""
     assert turn.agent is not None
     texts = sum(_size(part) for message in turn.messages for part in message.parts)
     return len(turn.agent.system_prompt.encode()) + texts
@@ -84,17 +83,20 @@ def prompt_bytes(turn: Turn) -> int:
 
 def prompt_tokens(turn: Turn) -> int:
     """What the prompt is reserved as, in tokens."""
-    files = sum(isinstance(part, FilePart) for message in turn.messages for part in message.parts)
-    return pricing.prompt_tokens_at_most(prompt_bytes(turn), len(turn.messages)) + files * FILE_TOKENS
+    images = sum(isinstance(part, FilePart) and part.is_image for message in turn.messages for part in message.parts)
+    return pricing.prompt_tokens_at_most(prompt_bytes(turn), len(turn.messages)) + images * IMAGE_TOKENS
 
 
 def _size(part: Part) -> int:
     match part:
         case TextPart(text):
             return len(text.encode("utf-8", "replace"))
-        case ToolCallPart(_, _, value) | ToolResultPart(_, _, value):
-            return len(msgspec.json.encode(value))
-    return 0
+        case ToolCallPart(call_id, name, value) | ToolResultPart(call_id, name, value):
+            return len(call_id) + len(name) + len(msgspec.json.encode(value))
+        case FilePart(url, _, filename):
+            # An image that comes in the request is all image; anything else reaches the model as words or content.
+            inline = part.is_image and url.startswith("data:")
+            return (0 if inline else len(url)) + len(filename or "")
 
 
 async def _stored_conversation(turn: Turn) -> str | None:
@@ -112,9 +114,14 @@ async def _stored_conversation(turn: Turn) -> str | None:
     return None if row is None else str(row["id"])
 
 
+def _no_conversation() -> Problem:
+    # Made anew each time: an exception that is raised again keeps the frames of every time before.
+    return Problem("not_found", "There is no such conversation here; leave X-Conversation-Id out to begin one.")
+
+
 def _conversation(turn: Turn, found: str | None) -> str:
     if found is None and turn.opening.conversation_id is not None:
-        raise NO_CONVERSATION
+        raise _no_conversation()
     return found or ids.new("conv")
 
 

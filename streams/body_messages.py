@@ -22,6 +22,7 @@ from streams.messages import (
 )
 
 MAX_ID_LENGTH = 256
+MAX_MESSAGE_ID_LENGTH = 128  # what the column of stored messages takes
 MAX_ERRORS = 20
 _NOT_FOR_THE_MODEL = re.compile(r"reasoning|step-start|source|(data|source)-.*", re.DOTALL)
 _FILE_URL = re.compile(r"https?://[^/]|data:", re.IGNORECASE)
@@ -118,7 +119,7 @@ def _message(item: Value, draft: _Draft, allow_system: bool) -> ChatMessage:
         raise invalid(item.pointer + spoken, "blank", "The message has nothing in it.")
     if role in ("user", "system") and draft.has_tools():
         raise invalid(f"{item.pointer}/role", "not_allowed", "Only the assistant calls tools.")
-    return ChatMessage(role, tuple(draft.parts), client_id.filled_text(MAX_ID_LENGTH) if client_id else None)
+    return ChatMessage(role, tuple(draft.parts), client_id.filled_text(MAX_MESSAGE_ID_LENGTH) if client_id else None)
 
 
 def _content(item: Value, draft: _Draft) -> None:
@@ -231,7 +232,7 @@ def _openai_content(content: Value, draft: _Draft) -> None:
 def _openai_call(call: Value, draft: _Draft) -> None:
     function = call.key("function")
     arguments = function.key("arguments")
-    args = Value(decode_json(arguments.text(), arguments.pointer), arguments.pointer).json()
+    args = Value(decode_json(arguments.text(), arguments.pointer), arguments.pointer, arguments.budget).json()
     draft.called(call.key("id").filled_text(MAX_ID_LENGTH), function.key("name").filled_text(MAX_ID_LENGTH), args)
 
 

@@ -7,6 +7,7 @@ import msgspec
 Word = TypeVar("Word", bound=str)
 MAX_DEPTH = 64
 MAX_INTEGER = 2**64
+MAX_VALUES = 30_000  # each is looked at, while everybody else waits
 _decode = msgspec.json.Decoder().decode
 
 
@@ -50,11 +51,13 @@ def decode_json(source: str, pointer: str) -> object:
 class Value:
     """A decoded JSON value and the place it came from. Every method raises InvalidBody for a value of another kind."""
 
-    __slots__ = ("pointer", "raw")
+    __slots__ = ("budget", "pointer", "raw")
 
-    def __init__(self, raw: object, pointer: str) -> None:
+    def __init__(self, raw: object, pointer: str, budget: list[int] | None = None) -> None:
         self.raw = raw
         self.pointer = pointer
+        self.budget = [MAX_VALUES] if budget is None else budget
+        """How many more values may be looked at below, shared by all that came from one body."""
 
     def has(self, name: str) -> bool:
         return name in self._object()
@@ -122,6 +125,8 @@ class Value:
         inside: list[_Place] = []
         for place in places:
             raw = place[0]
+            if isinstance(raw, list | dict):
+                self._spend(len(raw))
             if isinstance(raw, list):
                 inside += [(item, index, place) for index, item in enumerate(raw)]
             elif isinstance(raw, dict):
@@ -135,6 +140,11 @@ class Value:
                 raise invalid(self._pointer_to(place), "out_of_range", "The number is too large.")
         return inside
 
+    def _spend(self, values: int) -> None:
+        self.budget[0] -= values
+        if self.budget[0] < 0:
+            raise invalid(self.pointer, "too_many", f"The JSON of all tools holds more than {MAX_VALUES} values.")
+
     def _pointer_to(self, place: "_Place") -> str:
         """Made only when needed: a pointer for each of a large body's values would take most of the time."""
         _, name, parent = place
@@ -146,7 +156,7 @@ class Value:
         return self.raw
 
     def _child(self, raw: object, name: str) -> Self:
-        return type(self)(raw, f"{self.pointer}/{name}")
+        return type(self)(raw, f"{self.pointer}/{name}", self.budget)
 
     def _wrong_type(self, wanted: str) -> InvalidBody:
         return invalid(self.pointer, "invalid_type", f"This must be {wanted}, not {_kind(self.raw)}.")

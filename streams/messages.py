@@ -21,6 +21,11 @@ class FilePart(msgspec.Struct, frozen=True, tag="file", omit_defaults=True):
     media_type: str | None = None
     filename: str | None = None
 
+    @property
+    def is_image(self) -> bool:
+        """What says nothing of its kind is taken for an image, which is what chats send."""
+        return self.media_type is None or self.media_type.startswith("image/")
+
 
 class ToolCallPart(msgspec.Struct, frozen=True, tag="tool-call"):
     tool_call_id: str

@@ -1,7 +1,8 @@
 """What a turn has used so far, in tokens and money, and how much it may still use. Pure.
 
 The provider's own usage wins once it is there. Until then, and for answers cut off without it, our count stands: the
-prompt at a token for every four bytes, the answer likewise. Before anything was delivered nothing is charged.
+prompt at a token for every four bytes, the answer likewise but never more than the provider was asked for. Before
+anything was delivered nothing is charged.
 """
 
 from typing import Literal
@@ -9,6 +10,9 @@ from typing import Literal
 from billing import pricing
 from billing.pricing import Price
 from streams.events import Usage
+
+RUNAWAY_BYTES = 16
+"""More bytes a token than any language has; an answer beyond that ignored its bound."""
 
 
 class Meter:
@@ -33,16 +37,19 @@ class Meter:
         affordable = pricing.affordable_output(price, held_nano=held_nano, prompt_tokens=prompt_tokens)
         with_slack = cap_tokens + (cap_tokens + 2) // 3
         limit = with_slack if affordable is None else min(affordable, with_slack)
+        short = limit < cap_tokens
         self.price = price
         self.held_nano = held_nano
         self.max_tokens = max(1, min(cap_tokens, limit))
         self.limited_by: Literal["output_limit", "insufficient_credits"] = (
-            "insufficient_credits" if limit < cap_tokens else "output_limit"
+            "insufficient_credits" if short else "output_limit"
         )
         self.usage: Usage | None = None
         self.answer_bytes = 0
         self._prompt_bytes = prompt_bytes
-        self._limit_bytes = limit * 4
+        # A hold that is short is kept to by our own count. One that pays for the whole answer is kept to by the
+        # provider, which was asked for no more: then the bound only stops one that runs away.
+        self._limit_bytes = limit * 4 if short else cap_tokens * RUNAWAY_BYTES
 
     def take(self, text: str) -> str:
         """Count a delta; returns what of it is paid for, which is less than all of it where the hold is used up."""
@@ -70,7 +77,7 @@ class Meter:
             return Usage(estimated=True)
         return Usage(
             input_tokens=pricing.count_tokens(self._prompt_bytes),
-            output_tokens=pricing.count_tokens(self.answer_bytes),
+            output_tokens=min(pricing.count_tokens(self.answer_bytes), self.max_tokens),
             estimated=True,
         )
 

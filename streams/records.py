@@ -20,10 +20,11 @@ WITH made AS (
     -- One made meanwhile elsewhere for the same chat is seen here: the account's lock put that commit before us.
     SELECT id FROM made
     UNION ALL
-    SELECT id FROM streams_conversation
-     WHERE (id = %(conversation)s OR agent_id = %(agent)s AND scope = %(scope)s AND chat_id = %(chat)s)
-       AND NOT EXISTS (SELECT FROM made)
-    LIMIT 1
+    (SELECT id FROM streams_conversation
+      WHERE (id = %(conversation)s OR agent_id = %(agent)s AND scope = %(scope)s AND chat_id = %(chat)s)
+        AND NOT EXISTS (SELECT FROM made)
+      ORDER BY id <> %(conversation)s
+      LIMIT 1)
 ), turn AS (
     INSERT INTO streams_turn (id, workspace_id, agent_id, conversation_id, model, simulated, request_id, input_tokens,
                               output_tokens, reasoning_tokens, cached_input_tokens, estimated, cost_nano, started_at)

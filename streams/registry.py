@@ -58,7 +58,10 @@ class Registry:
     def _over(self, turn: Turn) -> None:
         self.running.pop(turn.id, None)
         turn.forget_the_question()
-        asyncio.get_running_loop().call_later(KEEP_S, self._forget, turn)
+        if turn.meter is None:
+            self._forget(turn)  # it never began: there is nothing to read again
+        else:
+            asyncio.get_running_loop().call_later(KEEP_S, self._forget, turn)
 
     def _forget(self, turn: Turn) -> None:
         for chat in _names(turn):

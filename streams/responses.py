@@ -1,5 +1,6 @@
 """Answers that listen to a turn's log: a stream in some dialect, or the buffered reply."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 import msgspec
@@ -11,8 +12,8 @@ from streams.events import Entry
 from streams.protocols import Encoder, buffered
 from streams.turn import Turn
 
-PING_S = 15.0
-"""The longest silence on a stream; then a comment keeps proxies from closing it."""
+PING_S = 14.0
+"""The longest silence on a stream; then a comment keeps proxies from closing it. Promised are 15 seconds."""
 
 UNCACHED = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
 
@@ -38,17 +39,24 @@ class EventStream(StreamingHttpResponse):
 
     async def _frames(self) -> AsyncGenerator[bytes, None]:
         log, after = self._turn.log, self._after
+        clock = asyncio.get_running_loop().time
+        quiet_since = clock()
         try:
             while True:
                 entries = log.since(after)
+                frames = b""
                 if entries:
                     after = entries[-1][0]
-                    if frames := self._encoder.encode(entries):
-                        yield frames
+                    frames = self._encoder.encode(entries)
                 elif log.closed:
                     return
-                elif not await log.beyond(after, PING_S):
-                    yield self._encoder.ping
+                else:
+                    await log.beyond(after, max(0.0, quiet_since + PING_S - clock()))
+                if not frames and clock() >= quiet_since + PING_S:
+                    frames = self._encoder.ping
+                if frames:
+                    yield frames
+                    quiet_since = clock()
         finally:
             self.detach()
 

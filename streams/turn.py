@@ -1,6 +1,7 @@
 """The state of one turn, from the request that asked for it to its last reader."""
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 
@@ -76,19 +77,29 @@ class Turn:
         # How it ends.
         self.interruption: str | None = None
         self.closing = False
+        self.on_draining: Callable[[], None] = lambda: None
         self._draining = False
         self._readers = 0
         self._grace: asyncio.TimerHandle | None = None
 
     def end(self, code: str) -> None:
         """Ask the turn to end, with the code of `endings`; the first asker wins, and an ending turn is left alone."""
-        if self.closing or self.interruption is not None or self.task is None:
+        if self.closing or self.task is None:
+            return
+        if self._draining and code in ("server_restarting", "unavailable", "duration_limit"):
+            self.task.cancel()  # there is no time left to read the provider on
+        if self.interruption is not None:
             return
         self.interruption = code
         if self._may_drain(code):
             self._draining = True
-            asyncio.get_running_loop().call_later(DRAIN_S, self.task.cancel)
+            asyncio.get_running_loop().call_later(DRAIN_S, self._stop_draining)
+            self.on_draining()
         else:
+            self.task.cancel()
+
+    def _stop_draining(self) -> None:
+        if not self.closing and self.task is not None:
             self.task.cancel()
 
     def _may_drain(self, code: str) -> bool:
@@ -129,6 +140,7 @@ class Turn:
     def refuse(self, problem: Problem) -> None:
         """Tell whoever opened the turn that it is not to be, before anything was sent."""
         if not self.opened.done():
+            problem.__traceback__ = None  # its frames hold the request
             self.opened.set_exception(problem)
             self.opened.exception()  # whoever asked may be gone; that is no error
 
@@ -140,6 +152,7 @@ class Turn:
     def forget_the_question(self) -> None:
         """Let go of what was asked: the log stays readable for a while, and needs none of it."""
         self.messages = ()
+        self.opened = asyncio.get_running_loop().create_future()
         nothing = msgspec.structs.replace(self.opening.incoming, messages=())
         self.opening = msgspec.structs.replace(self.opening, incoming=nothing)
 

@@ -59,6 +59,7 @@ async def run(turn: Turn) -> None:
         request_id=turn.opening.request_id, workspace_id=turn.workspace_id, turn_id=turn.id
     )
     ending, charged = Ending("internal_error"), 0
+    turn.on_draining = lambda: _close_early(turn)
     try:
         try:
             predecessor = _predecessor(turn)
@@ -76,7 +77,7 @@ async def run(turn: Turn) -> None:
         except Ended as reason:
             ending = reason.ending
         except ProviderError as error:
-            log.warning("provider failed", code=error.code, detail=error.internal)
+            log.warning("provider failed", code=error.code, detail=error.summary)
             ending = Ending(error.code)
         except asyncio.CancelledError:
             ending = endings.aborted(turn.interruption or "server_restarting")
@@ -100,7 +101,8 @@ def _predecessor(turn: Turn) -> Turn | None:
 
 
 async def _take_over(turn: Turn) -> None:
-    """A chat has one running turn: an earlier one ends, and its credits are free before ours are held.
+    """A chat has one running turn: an earlier one ends, and its credits are free before ours are held, unless its
+    provider is still read for the usage.
 
     Looked up and named without a pause between, so that of two that come at once the later sees the earlier.
     """
@@ -110,7 +112,8 @@ async def _take_over(turn: Turn) -> None:
     registry.of_this_loop().name(turn)
     if predecessor is not None and predecessor.task is not None and not predecessor.task.done():
         predecessor.end("superseded")
-        await asyncio.wait({predecessor.task}, timeout=SUPERSEDE_WAIT_S)
+        if not predecessor.log.closed:
+            await asyncio.wait({predecessor.task}, timeout=SUPERSEDE_WAIT_S)
 
 
 async def _hold_credits(turn: Turn) -> None:
@@ -202,7 +205,7 @@ def _take(turn: Turn, chunk: Chunk) -> ModelFinished | None:
                 raise Ended(turn.meter.limited_by, **(turn.shortage if turn.meter.limited_by != "output_limit" else {}))
         case Usage():
             turn.meter.report(chunk)
-        case Notice():
+        case Notice() if not turn.muted:
             turn.log.append(chunk)
         case ModelFinished():
             return chunk
@@ -255,8 +258,17 @@ async def _settle(turn: Turn, ending: Ending) -> int:
     return outcome.charged
 
 
+def _close_early(turn: Turn) -> None:
+    """The provider is read on for its usage; who stopped the turn hears its end at once, with our count of it."""
+    assert turn.interruption is not None
+    assert turn.meter is not None
+    _close(turn, endings.aborted(turn.interruption), turn.meter.used_nano)
+
+
 def _close(turn: Turn, ending: Ending, charged_nano: int) -> None:
     """The log's last words. Nobody waits for ever: this runs whatever went wrong before."""
+    if turn.log.closed:
+        return
     usage = turn.meter.total if turn.meter is not None else Usage()
     last: list[Event] = []
     if ending.code in endings.ABORTS:

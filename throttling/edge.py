@@ -35,8 +35,8 @@ LINGER_BYTES = 8 * BODY_LIMIT
 LINGER_S = 1.0
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 ALLOW = {"Allow": "GET, OPTIONS, POST"}
-INTERNAL = Problem("internal_error", "The error is logged under the request id.")
-TOO_LARGE = Problem("too_large", "The body is larger than 1 MiB.")
+ORDINARY_AT_ONCE = 32
+"""How many requests outside the streams are served at once; each takes a thread and a PostgreSQL connection."""
 
 
 class Edge:
@@ -45,6 +45,7 @@ class Edge:
     def __init__(self, *, streams: App, rest: App) -> None:
         self._streams = streams
         self._rest = rest
+        self._room = asyncio.Semaphore(ORDINARY_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -72,7 +73,8 @@ class Edge:
             await _refuse(refusal, scope, receive, send_with_id, request_id, [])
             return
         if body is not None:
-            await self._rest(scope, _replay(body, receive), send_with_id)
+            async with self._room:
+                await self._rest(scope, _replay(body, receive), send_with_id)
 
     async def _stream(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         origin = _header(scope, b"origin")
@@ -101,7 +103,8 @@ class Edge:
             return
         except Exception:
             log.exception("internal error at the edge")
-            await _refuse(INTERNAL, scope, receive, send, request_id, cors)
+            internal = Problem("internal_error", "The error is logged under the request id.")
+            await _refuse(internal, scope, receive, send, request_id, cors)
             return
         scope["helpmaton.caller"] = caller
         scope["helpmaton.body"] = body
@@ -196,16 +199,21 @@ def _unauthenticated(detail: str) -> Problem:
     return Problem("unauthenticated", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
+def _too_large() -> Problem:
+    # Made anew each time: an exception that is raised again keeps the frames of every time before.
+    return Problem("too_large", "The body is larger than 1 MiB.")
+
+
 def _may_read(caller: Caller, origin: str) -> bool:
     listed = caller.allowed_origins if caller.kind == "secret" else (settings.PUBLIC_URL,)
     return origins.allowed(origin, listed)
 
 
 async def read_body(scope: Scope, receive: Receive) -> bytes | None:
-    """The whole body; None where the client left meanwhile. Raises TOO_LARGE before more than 1 MiB is read."""
+    """The whole body; None where the client left meanwhile. Raises Problem before more than 1 MiB is read."""
     declared = _header(scope, b"content-length") or "0"
     if not declared.isdigit() or int(declared) > BODY_LIMIT:
-        raise TOO_LARGE
+        raise _too_large()
     body = bytearray()
     while True:
         message = await receive()
@@ -213,7 +221,7 @@ async def read_body(scope: Scope, receive: Receive) -> bytes | None:
             return None
         body += message.get("body", b"")
         if len(body) > BODY_LIMIT:
-            raise TOO_LARGE
+            raise _too_large()
         if not message.get("more_body", False):
             return bytes(body)
 
@@ -238,6 +246,7 @@ async def _refuse(
     own = [(name.lower().encode(), value.encode()) for name, value in refusal.headers.items()]
     if not any(name == b"x-request-id" for name, _ in headers):
         own.append((b"x-request-id", request_id.encode()))
+    own.append((b"api-version", settings.API_VERSION.encode()))
     if refusal.code == "too_large":
         own.append((b"connection", b"close"))
     body = problems.encode(refusal, instance=scope["path"], request_id=request_id)

@@ -39,6 +39,11 @@ class ProviderError(Exception):
         self.code = code
         self.internal = internal
 
+    @property
+    def summary(self) -> str:
+        """`internal` without the provider's own words, which may repeat what was asked: fit for the log."""
+        return self.internal.partition(":")[0]
+
 
 class Provider(Protocol):
     """A source of answers.

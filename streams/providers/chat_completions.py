@@ -213,7 +213,7 @@ def _content(message: ChatMessage) -> object:
 
 def _file(part: FilePart) -> dict[str, object]:
     """An image by its URL; another file by its content if the URL holds it, else as words, for OpenAI fetches none."""
-    if part.media_type is None or part.media_type.startswith("image/"):
+    if part.is_image:
         return {"type": "image_url", "image_url": {"url": part.url}}
     if part.url.startswith("data:"):
         return {"type": "file", "file": {"filename": part.filename or "file", "file_data": part.url}}

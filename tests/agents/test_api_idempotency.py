@@ -99,7 +99,7 @@ def test_the_task_forgets_what_is_older_than_a_day(api, path):
     assert [reply.key for reply in IdempotentReply.objects.all()] == ["new"]
 
 
-@pytest.mark.django_db(transaction=True, serialized_rollback=True)
+@pytest.mark.django_db(transaction=True)
 class TestAtOnce:
     """Two requests at the same time, each on a connection of its own."""
 

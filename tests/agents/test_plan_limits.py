@@ -136,11 +136,11 @@ class TestRace:
         assert Agent.objects.count() == 4 + outcomes.count("created")
         return sorted(outcomes)
 
-    @pytest.mark.django_db(transaction=True, serialized_rollback=True)
+    @pytest.mark.django_db(transaction=True)
     def test_one_of_two_gets_the_last_place(self, monkeypatch):
         assert self._agents_after_two_at_once(monkeypatch) == ["created", "plan_limit_reached"]
 
-    @pytest.mark.django_db(transaction=True, serialized_rollback=True)
+    @pytest.mark.django_db(transaction=True)
     def test_control_without_the_lock_both_get_it(self, monkeypatch):
         monkeypatch.setattr(QuerySet, "select_for_update", lambda rows, **_: rows)
         assert self._agents_after_two_at_once(monkeypatch) == ["created", "created"]

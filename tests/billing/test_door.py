@@ -77,6 +77,21 @@ async def test_a_failing_rider_never_stands_in_the_way_of_money(door, funded_acc
     assert (neighbour.outcome, alone.outcome) == ("held", "held")
 
 
+async def test_a_rider_that_waits_for_a_lock_holds_up_no_money_and_is_written_later(door, funded_account):
+    rider = Rider("UPDATE agents_workspace SET name = %s WHERE id = %s", ["ridden", funded_account])
+    async with await psycopg.AsyncConnection.connect(postgres.conninfo()) as other:
+        await other.execute("SELECT 1 FROM agents_workspace WHERE id = %s FOR UPDATE", [funded_account])
+        async with asyncio.timeout(5):
+            with_rider, neighbour = await asyncio.gather(
+                door.submit(hold(funded_account), rider), door.submit(hold(funded_account))
+            )
+        assert (with_rider.outcome, neighbour.outcome) == ("held", "held")
+    await asyncio.gather(*door._late_riders)
+    row = await postgres.fetch_one("SELECT name FROM agents_workspace WHERE id = %s", [funded_account])
+    await postgres.close()
+    assert row == {"name": "ridden"}
+
+
 async def test_a_rider_is_written_with_its_item(door, funded_account):
     held = hold(funded_account)
     rider = Rider("UPDATE agents_workspace SET name = %s WHERE id = %s", ["ridden", funded_account])

@@ -42,9 +42,11 @@ def test_our_own_count_never_exceeds_the_hold(held, deltas):
 def test_a_full_hold_asks_for_the_whole_answer_and_ends_by_the_output_limit():
     counting = meter(wanted(1000))
     assert (counting.max_tokens, counting.limited_by) == (1000, "output_limit")
-    text = "x" * 4 * 1333
+    text = "हिन्दी" * 600  # some ten bytes a token
     assert counting.take(text) == text
-    assert len(counting.take("y" * 100)) < 100
+    assert counting.used_nano <= wanted(1000)
+    assert counting.total.output_tokens == 1000
+    assert len(counting.take("y" * 10_000)) == 16_000 - len(text.encode())
 
 
 def test_a_small_hold_asks_for_what_it_can_pay_and_ends_for_want_of_credit():
@@ -61,7 +63,7 @@ def test_a_delta_is_cut_between_characters():
 def test_free_output_is_bounded_by_the_cap_alone():
     counting = meter(0, cap=10, price=Price(0, 0, 0))
     assert (counting.max_tokens, counting.limited_by) == (10, "output_limit")
-    assert len(counting.take("x" * 100)) == 56
+    assert len(counting.take("x" * 1000)) == 160
 
 
 def test_nothing_delivered_costs_nothing():
