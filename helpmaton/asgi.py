@@ -47,8 +47,7 @@ class StreamHandler(ASGIHandler):
         """None: the edge has done what middleware would do."""
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        request = ASGIRequest(scope, BytesIO(scope.pop("helpmaton.body")))
-        work = asyncio.ensure_future(self._respond(request, scope.pop("helpmaton.headers"), send))
+        work = asyncio.ensure_future(self._respond(scope, send))
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -60,8 +59,10 @@ class StreamHandler(ASGIHandler):
         if not work.cancelled() and work.exception() is not None:
             raise work.exception()  # type: ignore[misc]
 
-    async def _respond(self, request: ASGIRequest, headers: list[tuple[bytes, bytes]], send: Send) -> None:
-        response = await _view(request)
+    async def _respond(self, scope: Message, send: Send) -> None:
+        headers = scope.pop("helpmaton.headers")
+        # The request is given away: nobody needs it while its answer streams.
+        response = await _view(ASGIRequest(scope, BytesIO(scope.pop("helpmaton.body"))))
         try:
             for name, value in headers:
                 response.headers[name.decode()] = value.decode("latin-1")

@@ -70,7 +70,7 @@ class Edge:
         try:
             body = await read_body(scope, receive)
         except Problem as refusal:
-            await _refuse(refusal, scope, receive, send_with_id, request_id, [])
+            await _refuse(refusal, scope, receive, send, request_id, [])
             return
         if body is not None:
             async with self._room:
@@ -90,8 +90,8 @@ class Edge:
             if origin is not None and not _may_read(caller, origin):
                 cors = origins.answer(None)
                 raise Problem("origin_not_allowed", "This origin is not on the list of this credential.")
-            body = await read_body(scope, receive)
-            if body is None:
+            scope["helpmaton.body"] = await read_body(scope, receive)
+            if scope["helpmaton.body"] is None:
                 return
         except Problem as refusal:
             await _refuse(refusal, scope, receive, send, request_id, cors)
@@ -107,7 +107,6 @@ class Edge:
             await _refuse(internal, scope, receive, send, request_id, cors)
             return
         scope["helpmaton.caller"] = caller
-        scope["helpmaton.body"] = body
         scope["helpmaton.headers"] = [
             *cors,
             (b"x-request-id", request_id.encode()),
