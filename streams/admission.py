@@ -16,8 +16,8 @@ from streams.turn import AgentSettings, Turn
 IMAGE_TOKENS = 10_000
 """What an image is reserved as; providers count its tiles, not its bytes, and some charge tens of thousands."""
 
-HISTORY = 200
-"""How many stored messages a body that is not complete continues."""
+HISTORY, HISTORY_BYTES = 200, 256 * 1024
+"""How many stored messages a body that is not complete continues, the newest, and their size as JSON."""
 
 
 _agent = SharedRead("""
@@ -46,8 +46,10 @@ SELECT id FROM streams_conversation
 
 _HISTORY = """
 SELECT role, parts, client_id
-  FROM (SELECT id, role, parts, client_id FROM streams_message
-         WHERE conversation_id = %s ORDER BY id DESC LIMIT %s) newest
+  FROM (SELECT newest.*, sum(octet_length(parts::text)) OVER (ORDER BY id DESC) AS size
+          FROM (SELECT id, role, parts, client_id FROM streams_message
+                 WHERE conversation_id = %s ORDER BY id DESC LIMIT %s) newest) sized
+ WHERE size <= %s
  ORDER BY id
 """
 
@@ -164,7 +166,7 @@ async def _messages(turn: Turn, *, continues: bool) -> tuple[ChatMessage, ...]:
         raise Problem("conflict", "Nothing in this conversation waits for an approval or a tool's result.")
     if incoming.complete or not continues:
         return incoming.messages
-    rows = await postgres.fetch_all(_HISTORY, [turn.conversation_id, HISTORY])
+    rows = await postgres.fetch_all(_HISTORY, [turn.conversation_id, HISTORY, HISTORY_BYTES])
     stored = [
         ChatMessage(row["role"], msgspec.convert(row["parts"], tuple[Part, ...]), row["client_id"]) for row in rows
     ]
