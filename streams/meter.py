@@ -1,8 +1,8 @@
 """What a turn has used so far, in tokens and money, and how much it may still use. Pure.
 
 The provider's own usage wins once it is there. Until then, and for answers cut off without it, our count stands: the
-prompt at a token for every four bytes, the answer likewise but never more than the provider was asked for. Before
-anything was delivered nothing is charged.
+prompt at a token for every four bytes, the answer likewise but never more than the hold pays for. Before anything was
+delivered nothing is charged.
 """
 
 from typing import Literal
@@ -23,6 +23,7 @@ class Meter:
     """
 
     __slots__ = (
+        "_held_tokens",
         "_limit_bytes",
         "_prompt_bytes",
         "answer_bytes",
@@ -49,6 +50,7 @@ class Meter:
         self._prompt_bytes = prompt_bytes
         # A hold that is short is kept to by our own count. One that pays for the whole answer is kept to by the
         # provider, which was asked for no more: then the bound only stops one that runs away.
+        self._held_tokens = limit
         self._limit_bytes = limit * 4 if short else cap_tokens * RUNAWAY_BYTES
 
     def take(self, text: str) -> str:
@@ -77,7 +79,7 @@ class Meter:
             return Usage(estimated=True)
         return Usage(
             input_tokens=pricing.count_tokens(self._prompt_bytes),
-            output_tokens=min(pricing.count_tokens(self.answer_bytes), self.max_tokens),
+            output_tokens=min(pricing.count_tokens(self.answer_bytes), self._held_tokens),
             estimated=True,
         )
 

@@ -23,8 +23,8 @@ OPENING = [Started("conv", "turn", "msg", "model"), StepStarted()]
 CLOSING = [StepFinished(), Finished("stop", Usage(), 0)]
 middles = st.lists(
     st.one_of(
-        st.text(min_size=1, alphabet=st.characters(exclude_categories=["Cs"])).map(TextDelta),
-        st.text(min_size=1, alphabet=st.characters(exclude_categories=["Cs"])).map(ReasoningDelta),
+        st.text(min_size=1, max_size=60, alphabet=st.characters(exclude_categories=["Cs"])).map(TextDelta),
+        st.text(min_size=1, max_size=60, alphabet=st.characters(exclude_categories=["Cs"])).map(ReasoningDelta),
         st.just(Notice("degraded", "slower")),
     )
 )
@@ -54,8 +54,18 @@ def test_what_goes_in_comes_out_from_any_place_in_any_batches(middle, most, afte
 
 def test_a_thousand_deltas_take_little_room():
     log = filled([*OPENING, *(TextDelta("word ") for _ in range(1000))])
-    [run] = [part for part in log._parts if hasattr(part, "ends")]
-    assert run.ends.itemsize * len(run.ends) + len(run.text) == 9 * 1000
+    [run] = [part for part in log._parts if hasattr(part, "lengths")]
+    assert len(run.lengths) + len(run.text) == 6 * 1000
+    assert len(run.starts) == 16
+
+
+def test_a_long_delta_is_kept_as_several_and_no_character_is_cut():
+    text = "aé€😀" * 200
+    log = filled([*OPENING, TextDelta(text), *CLOSING])
+    deltas = [event.text for _, event in log.since(2) if isinstance(event, TextDelta)]
+    assert len(deltas) == 8
+    assert max(len(delta.encode()) for delta in deltas) <= 255
+    assert "".join(deltas) == log.text() == text
 
 
 def test_nothing_follows_the_end():
