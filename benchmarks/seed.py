@@ -11,7 +11,7 @@ from django.core.management import call_command
 
 MODEL = "scripted/echo"
 CREDIT_USD = "100000"
-LEDGER_ACCOUNTS = ("door", "orm", "pgbench")
+LEDGER_ACCOUNTS = ("door", "orm", "pgbench", "pgbench_kept")
 
 
 def main() -> None:
