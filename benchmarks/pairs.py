@@ -66,7 +66,7 @@ _SCRIPTS = {"pgbench": _BARE_PAIR, "pgbench_kept": _KEPT_PAIR}
 
 
 def measure(here: World, contender: str, *, seconds: float) -> float:
-    """Pairs a second of `door`, `orm` or one of the scripts. Raises Failure where the books don't balance afterwards."""
+    """Pairs a second of `door`, `orm` or one of the scripts. Raises Failure where the books do not balance."""
     account = here.accounts[contender]
     before = _balance(here, account)
     if contender in _SCRIPTS:
