@@ -1,9 +1,13 @@
 """Settling the holds that nobody renews any more: the backstop for a killed process."""
 
+import structlog
+from django.db import DatabaseError
 from django.db.models.functions import Now
 
 from billing import ledger
 from billing.models import Reservation
+
+log = structlog.get_logger(__name__)
 
 ACCOUNTS = 500
 """How many accounts are swept in one call."""
@@ -17,5 +21,17 @@ def sweep_lapsed_holds() -> int:
     lapsed = Reservation.objects.filter(state=Reservation.State.PENDING, expires_at__lte=Now())
     accounts = sorted(set(lapsed.values_list("account_id", flat=True)))
     for first in range(0, len(accounts), ACCOUNTS):
-        ledger.apply([ledger.sweep(account=account) for account in accounts[first : first + ACCOUNTS]])
+        _sweep(accounts[first : first + ACCOUNTS])
     return len(accounts)
+
+
+def _sweep(accounts: list[str]) -> None:
+    """All in one call; where that fails, one by one, so that a damaged account keeps nobody else's credits held."""
+    try:
+        ledger.apply([ledger.sweep(account=account) for account in accounts])
+    except DatabaseError as error:
+        if len(accounts) > 1:
+            for account in accounts:
+                _sweep([account])
+        else:
+            log.error("an account cannot be swept", workspace_id=accounts[0], error=type(error).__name__)
