@@ -43,7 +43,10 @@ def once(*, caller: str, key: str, request_digest: bytes, work: Callable[[], Rep
         if kept is not None and kept.created_at > timezone.now() - KEPT_FOR:
             if bytes(kept.request_digest) != request_digest:
                 raise Problem("unprocessable", "This Idempotency-Key was used for another request.")
-            body, headers = cast("list[Any]", Sealed(settings.FIELD_ENCRYPTION_KEYS).open(kept.sealed_body))
+            try:
+                body, headers = cast("list[Any]", Sealed(settings.FIELD_ENCRYPTION_KEYS).open(kept.sealed_body))
+            except ValueError:
+                raise Problem("conflict", "It was done before; the key that sealed its reply is gone.") from None
             return Reply(kept.status, body, headers, replayed=True)
         if kept is not None:
             kept.delete()

@@ -2,6 +2,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from cryptography.fernet import Fernet
 from django.db import connection
 from django.utils import timezone
 
@@ -44,6 +45,14 @@ def test_a_secret_is_shown_again_and_sealed_at_rest(api, workspace):
     kept = IdempotentReply.objects.get()
     assert first.json()["secret"].encode() not in bytes(kept.sealed_body)
     assert first.json()["id"].encode() not in bytes(kept.sealed_body)
+
+
+def test_a_reply_whose_key_is_gone_is_not_done_again(api, path, settings):
+    assert api.post(path, {"name": "a"}, **{"Idempotency-Key": "k"}).status_code == 201
+    settings.FIELD_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+    again = api.post(path, {"name": "a"}, **{"Idempotency-Key": "k"})
+    assert (again.status_code, again.json()["code"]) == (409, "conflict")
+    assert Agent.objects.count() == 1
 
 
 def test_another_body_or_path_under_the_key_is_refused(api, path, workspace):
