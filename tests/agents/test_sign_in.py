@@ -5,10 +5,11 @@ import time
 from datetime import timedelta
 
 import pytest
+from django.conf import settings
 from django.core import signing
-from django.core.cache import cache
 from django.test import Client
 from django.utils import timezone
+from redis import Redis
 
 from agents import sign_in
 from agents.models import Agent, Membership, User, Workspace
@@ -19,7 +20,10 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def fresh_counters() -> None:
-    cache.clear()  # under this test run's own key prefix
+    # This worker's own keys alone: clearing the cache would empty the whole server, under the other workers' feet.
+    with Redis.from_url(settings.REDIS_URL) as redis:
+        for key in redis.scan_iter(f"{settings.REDIS_PREFIX}cache*"):
+            redis.delete(key)
 
 
 @pytest.fixture
