@@ -6,7 +6,10 @@ What is found, and what is not, is remembered for a second: a revocation holds e
 import asyncio
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from typing import Any
+
+import psycopg
 
 from agents import vault
 from agents.callers import Caller
@@ -16,7 +19,8 @@ TTL_S = 1.0
 ENTRIES = 10_000
 
 _SECRET = """
-SELECT secret.id, secret.digest, secret.lineage, secret.allowed_origins, secret.agent_id, agent.workspace_id
+SELECT secret.id, secret.digest, secret.lineage, secret.allowed_origins, secret.agent_id, agent.workspace_id,
+       COALESCE(secret.last_used_at < now() - interval '1 minute', true) AS to_mark
   FROM agents_streamsecret secret
   JOIN agents_agent agent ON agent.id = secret.agent_id AND agent.deleted_at IS NULL
   JOIN agents_workspace workspace ON workspace.id = agent.workspace_id AND workspace.deleted_at IS NULL
@@ -24,7 +28,8 @@ SELECT secret.id, secret.digest, secret.lineage, secret.allowed_origins, secret.
    AND (secret.expires_at IS NULL OR secret.expires_at > now())
 """
 _KEY = """
-SELECT key.id, key.digest, key.scopes, key.workspace_id
+SELECT key.id, key.digest, key.scopes, key.workspace_id,
+       COALESCE(key.last_used_at < now() - interval '1 minute', true) AS to_mark
   FROM agents_apikey key
   JOIN agents_workspace workspace ON workspace.id = key.workspace_id AND workspace.deleted_at IS NULL
  WHERE key.public_id = %s AND key.revoked_at IS NULL AND (key.expires_at IS NULL OR key.expires_at > now())
@@ -91,14 +96,15 @@ async def api_key(plain: str, *, workspace_id: str) -> tuple[Caller, frozenset[s
 
 
 def _mark_used(table: str, row: dict[str, Any]) -> None:
-    """Note the use, at most once for each remembered row and once a minute in the table; nobody waits for it."""
-    if row.get("marked"):
+    """Note the use, once a minute; nobody waits for it."""
+    if not row["to_mark"]:
         return
-    row["marked"] = True
+    row["to_mark"] = False
     task = asyncio.create_task(_mark(table, row["id"]))
     _marking.add(task)
     task.add_done_callback(_marking.discard)
 
 
 async def _mark(table: str, credential_id: str) -> None:
-    await postgres.fetch_one(_USED.format(table=table), [credential_id])
+    with suppress(psycopg.OperationalError):  # the next use will be noted
+        await postgres.fetch_one(_USED.format(table=table), [credential_id])

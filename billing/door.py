@@ -12,7 +12,6 @@ them on their own.
 
 import asyncio
 import contextvars
-import time
 from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -32,6 +31,7 @@ CALL_S = 10.0
 RIDERS_TIMEOUT = "SELECT set_config('lock_timeout', '500', true)"  # milliseconds, for this transaction
 LATE_RIDER_TIMEOUT = "SET statement_timeout = '5s'"
 BACKOFF_S = (0.02, 0.1, 0.5, 1.0)
+_WAITED_FOR_A_LOCK = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)
 
 
 class LedgerUnavailable(Exception):
@@ -53,7 +53,11 @@ class _Waiting(NamedTuple):
     item: Item
     rider: Rider | None
     future: "asyncio.Future[Outcome]"
-    deadline: float
+
+    @property
+    def given_up(self) -> bool:
+        """Whoever asked has heard that it failed; one who merely left has not called the item back."""
+        return self.future.done() and not self.future.cancelled()
 
 
 class Door:
@@ -74,22 +78,23 @@ class Door:
 
         Cancelling the caller does not call the item back.
         """
-        return await self._enqueue(item, rider, time.monotonic() + patience_s)
+        return await self._enqueue(item, rider, patience_s)
 
     async def submit_all(self, items: Sequence[Item], *, patience_s: float = 5.0) -> list[Outcome | BaseException]:
         """The outcomes of many items in as few calls as possible; an exception stands where one failed."""
-        deadline = time.monotonic() + patience_s
-        futures = [self._enqueue(item, None, deadline) for item in items]
+        futures = [self._enqueue(item, None, patience_s) for item in items]
         return await asyncio.gather(*futures, return_exceptions=True)
 
-    def _enqueue(self, item: Item, rider: Rider | None, deadline: float) -> "asyncio.Future[Outcome]":
-        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Waiting(item, rider, future, deadline))
+    def _enqueue(self, item: Item, rider: Rider | None, patience_s: float) -> "asyncio.Future[Outcome]":
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outcome] = loop.create_future()
+        waiting = _Waiting(item, rider, future)
+        self._queue.append(waiting)
         # A database that hangs must not hold up whoever waits: the call under way may take longer than their patience.
-        timer = asyncio.get_running_loop().call_later(max(0.0, deadline - time.monotonic()), _give_up, future)
+        late = LedgerUnavailable("the ledger did not answer in time")
+        timer = loop.call_later(patience_s, _fail, waiting, late)
         future.add_done_callback(lambda _: timer.cancel())
         if self._writer is None or self._writer.done():
-            loop = asyncio.get_running_loop()
             self._writer = loop.create_task(self._write(), name="ledger-writer", context=contextvars.Context())
         self._wake.set()
         return future
@@ -112,7 +117,7 @@ class Door:
             if not self._queue:
                 self._wake.clear()
             try:
-                await self._send(group)
+                await self._send([waiting for waiting in group if not waiting.given_up])
             except BaseException:
                 self._queue.extendleft(reversed([waiting for waiting in group if not waiting.future.done()]))
                 raise
@@ -122,11 +127,11 @@ class Door:
         while group:
             try:
                 outcomes = await self._call(group)
-            except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
-                await self._disconnect()
-                await self._send_apart(group, error)
-                return
             except (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError, OSError) as error:
+                if isinstance(error, _WAITED_FOR_A_LOCK) and any(waiting.rider is not None for waiting in group):
+                    await self._disconnect()
+                    await self._send_apart(group, error)
+                    return
                 group = await self._wait_after(error, group)
             except psycopg.Error as error:
                 await self._disconnect()
@@ -194,23 +199,7 @@ class Door:
         self._failures += 1
         log.warning("ledger connection lost", error=type(error).__name__, waiting=len(group), pause_s=pause)
         await asyncio.sleep(pause)
-        now = time.monotonic()
-        self._give_up_in_queue(now)
-        still = []
-        for waiting in group:
-            if waiting.deadline > now and not waiting.future.done():
-                still.append(waiting)
-            else:
-                _fail(waiting, LedgerUnavailable("the ledger did not answer in time"))
-        return still
-
-    def _give_up_in_queue(self, now: float) -> None:
-        for _ in range(len(self._queue)):
-            waiting = self._queue.popleft()
-            if waiting.deadline > now:
-                self._queue.append(waiting)
-            else:
-                _fail(waiting, LedgerUnavailable("the ledger did not answer in time"))
+        return [waiting for waiting in group if not waiting.future.done()]
 
     async def _connect(self) -> AsyncConnection[Any]:
         self._connection = await AsyncConnection.connect(self._conninfo, autocommit=True, prepare_threshold=1)
@@ -225,11 +214,6 @@ class Door:
 def _fail(waiting: _Waiting, error: Exception) -> None:
     if not waiting.future.done():
         waiting.future.set_exception(error)
-
-
-def _give_up(future: "asyncio.Future[Outcome]") -> None:
-    if not future.done():
-        future.set_exception(LedgerUnavailable("the ledger did not answer in time"))
 
 
 _doors: "WeakKeyDictionary[asyncio.AbstractEventLoop, Door]" = WeakKeyDictionary()

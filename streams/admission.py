@@ -72,21 +72,17 @@ async def admit(turn: Turn, *, known_conversation: str | None) -> None:
     turn.price = _price(model, row)
     turn.agent = _settings(model, row)
     turn.messages = await _messages(turn, continues=stored is not None)
-    if prompt_tokens(turn) > int(row["tokens_per_minute"]):
+    turn.prompt_bytes, turn.prompt_tokens = _prompt(turn.agent.system_prompt, turn.messages)
+    if turn.prompt_tokens > int(row["tokens_per_minute"]):
         raise Problem("prompt_too_large", "The prompt alone is more than the plan allows in a minute.")
 
 
-def prompt_bytes(turn: Turn) -> int:
-    """The size of all that is sent to the model as text; images are counted apart."""
-    assert turn.agent is not None
-    texts = sum(_size(part) for message in turn.messages for part in message.parts)
-    return len(turn.agent.system_prompt.encode()) + texts
-
-
-def prompt_tokens(turn: Turn) -> int:
-    """What the prompt is reserved as, in tokens."""
-    images = sum(isinstance(part, FilePart) and part.is_image for message in turn.messages for part in message.parts)
-    return pricing.prompt_tokens_at_most(prompt_bytes(turn), len(turn.messages)) + images * IMAGE_TOKENS
+def _prompt(system_prompt: str, messages: tuple[ChatMessage, ...]) -> tuple[int, int]:
+    """The bytes of all that is sent to the model as text, and the tokens that the prompt is reserved as."""
+    parts = [part for message in messages for part in message.parts]
+    size = len(system_prompt.encode()) + sum(map(_size, parts))
+    images = sum(isinstance(part, FilePart) and part.is_image for part in parts)
+    return size, pricing.prompt_tokens_at_most(size, len(messages)) + images * IMAGE_TOKENS
 
 
 def _size(part: Part) -> int:

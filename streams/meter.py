@@ -27,7 +27,6 @@ class Meter:
         "_limit_bytes",
         "_prompt_bytes",
         "answer_bytes",
-        "held_nano",
         "limited_by",
         "max_tokens",
         "price",
@@ -40,7 +39,6 @@ class Meter:
         limit = with_slack if affordable is None else min(affordable, with_slack)
         short = limit < cap_tokens
         self.price = price
-        self.held_nano = held_nano
         self.max_tokens = max(1, min(cap_tokens, limit))
         self.limited_by: Literal["output_limit", "insufficient_credits"] = (
             "insufficient_credits" if short else "output_limit"

@@ -8,7 +8,7 @@ from psycopg.types.json import Jsonb
 from billing.door import Rider
 from streams.endings import Ending
 from streams.messages import ChatMessage
-from streams.turn import Turn
+from streams.turn import Turn, message_id
 
 _OPENING = """
 WITH made AS (
@@ -59,12 +59,6 @@ SELECT %(message)s, turn.conversation_id, turn.id, 'assistant', %(parts)s::jsonb
  WHERE %(parts)s::jsonb IS NOT NULL
 ON CONFLICT DO NOTHING
 """
-
-
-def message_id(turn_id: str, place: str) -> str:
-    """The id of a turn's message: derived, so that a replay writes the same rows. `place` is three characters of
-    base32 that sort as the messages stand: their position, `zzz` for the answer."""
-    return f"msg_{turn_id.removeprefix('turn_')[:-3]}{place}"
 
 
 def opening(turn: Turn) -> Rider:

@@ -8,7 +8,7 @@ import asyncio
 import contextvars
 import time
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import structlog
@@ -18,6 +18,7 @@ from streams import providers
 from streams.turn import Turn
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 BEAT_S = 2.0
 KEEP_S = 300.0
@@ -70,10 +71,18 @@ class Registry:
 
     def in_background(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Run something that nobody awaits, and hold on to it until it is done."""
-        task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+        return self.keep(asyncio.get_running_loop().create_task(work, context=contextvars.Context()))
+
+    def keep(self, task: "asyncio.Task[T]") -> "asyncio.Task[T]":
+        """Hold on to a task until it is done; what it raises is its own to log."""
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._dropped)
         return task
+
+    def _dropped(self, task: "asyncio.Task[Any]") -> None:
+        self._background.discard(task)
+        if not task.cancelled():
+            task.exception()
 
     async def _beat_while_running(self) -> None:
         while self.running:

@@ -51,13 +51,19 @@ class AgentSettings(msgspec.Struct, frozen=True):
     longest_stream_s: int
 
 
+def message_id(turn_id: str, place: str) -> str:
+    """The id of a turn's message: derived, so that a replay writes the same rows. `place` is three characters of
+    base32 that sort as the messages stand: their position, `zzz` for the answer."""
+    return f"msg_{turn_id.removeprefix('turn_')[:-3]}{place}"
+
+
 class Turn:
     """One turn. `turns.run` tells its story; readers attach to it; anybody may `end` it."""
 
     def __init__(self, opening: Opening) -> None:
         self.opening = opening
         self.id = ids.new("turn")
-        self.message_id = f"msg_{self.id.removeprefix('turn_')[:-3]}zzz"
+        self.message_id = message_id(self.id, "zzz")
         self.workspace_id = opening.caller.workspace_id
         self.log = Log()
         self.opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -69,6 +75,8 @@ class Turn:
         self.dialect = "plain"
         self.conversation_id = ""
         self.messages: tuple[ChatMessage, ...] = ()
+        self.prompt_bytes = 0
+        self.prompt_tokens = 0
         # Known once credits are held.
         self.reserving = False
         self.meter: Meter | None = None

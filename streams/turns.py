@@ -120,9 +120,8 @@ async def _hold_credits(turn: Turn) -> None:
     """Reserve the prompt and the longest answer, or as much of it as can be paid."""
     assert turn.agent is not None
     assert turn.price is not None
-    prompt_tokens = admission.prompt_tokens(turn)
     cap = turn.agent.max_output_tokens
-    hold = pricing.hold(turn.price, prompt_tokens=prompt_tokens, output_cap=cap)
+    hold = pricing.hold(turn.price, prompt_tokens=turn.prompt_tokens, output_cap=cap)
     item = ledger.reserve(account=turn.workspace_id, turn=turn.id, amount_nano=hold.wanted, least_nano=hold.least)
     turn.reserving = True
     sent = time.monotonic()
@@ -137,8 +136,8 @@ async def _hold_credits(turn: Turn) -> None:
     turn.meter = Meter(
         turn.price,
         held_nano=outcome.amount,
-        prompt_bytes=admission.prompt_bytes(turn),
-        prompt_tokens=prompt_tokens,
+        prompt_bytes=turn.prompt_bytes,
+        prompt_tokens=turn.prompt_tokens,
         cap_tokens=cap,
     )
 
@@ -220,23 +219,16 @@ async def _shielded_settlement(turn: Turn, ending: Ending) -> tuple[Ending, int]
     """
     if not turn.reserving:
         return ending, 0
-    work: asyncio.Task[int] = asyncio.create_task(_settle(turn, ending))
-    background = registry.of_this_loop().in_background(_until_done(work))
+    work = registry.of_this_loop().keep(asyncio.create_task(_settle(turn, ending)))
     try:
-        await asyncio.wait({background}, timeout=SETTLE_WAIT_S)
+        await asyncio.wait({work}, timeout=SETTLE_WAIT_S)
     except asyncio.CancelledError:
-        await asyncio.wait({background}, timeout=SETTLE_WAIT_S)
+        await asyncio.wait({work}, timeout=SETTLE_WAIT_S)
         raise
-    if not work.done() or work.exception() is not None:
+    if not work.done() or work.cancelled() or work.exception() is not None:
         log.error("turn is not settled yet", turn_id=turn.id)
         return Ending("unavailable"), 0
     return ending, work.result()
-
-
-async def _until_done(work: "asyncio.Task[int]") -> None:
-    await asyncio.wait({work})
-    if not work.cancelled():
-        work.exception()  # it is logged already
 
 
 async def _settle(turn: Turn, ending: Ending) -> int:

@@ -173,7 +173,7 @@ async def _admit_key(bearer: str, path: StreamPath) -> Caller:
 
 
 async def _admit_member(scope: Scope, path: StreamPath) -> Caller:
-    if "sessionid=" not in (_header(scope, b"cookie") or ""):
+    if f"{settings.SESSION_COOKIE_NAME}=" not in (_header(scope, b"cookie") or ""):
         raise Problem("session_invalid", "Sign in, or send an API key.")
     member = await sessions.member(dict(scope), path.workspace_id)
     if member is None:

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 import pytest_asyncio
 from django.db import connection
+from psycopg.conninfo import make_conninfo
 
 from billing import ids, ledger, postgres
 from billing.audit import violations
@@ -107,6 +108,17 @@ async def test_a_lost_connection_is_made_again(door, funded_account):
     async with await psycopg.AsyncConnection.connect(postgres.conninfo(), autocommit=True) as other:
         await other.execute("SELECT pg_terminate_backend(%s)", [pid])
     assert (await door.submit(hold(funded_account))).outcome == "held"
+
+
+async def test_an_account_that_somebody_has_locked_is_waited_for(funded_account):
+    door = Door(make_conninfo(postgres.conninfo(), options="-c lock_timeout=100"))
+    async with await psycopg.AsyncConnection.connect(postgres.conninfo()) as other:
+        await other.execute("SELECT 1 FROM billing_creditaccount WHERE workspace_id = %s FOR UPDATE", [funded_account])
+        waiting = asyncio.create_task(door.submit(hold(funded_account)))
+        await asyncio.sleep(0.5)
+        assert not waiting.done()
+    assert (await waiting).outcome == "held"
+    await door.aclose()
 
 
 async def test_patience_ends_and_the_door_lives_on(funded_account):
